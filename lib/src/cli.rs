@@ -1,0 +1,156 @@
+//! Owns what all binaries share at their edges: how arguments are parsed, how an
+//! error is printed and which exit code it has, colour, and the output form.
+
+use std::ffi::OsString;
+use std::io::{ErrorKind, IsTerminal};
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+
+use crate::exit::Exit;
+use crate::stream::{Form, OutputForm, StreamError};
+
+/// `--format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// One JSON object a line.
+    Json,
+    /// One msgpack map after another.
+    Msgpack,
+    /// Plain node ids, one a line.
+    Ids,
+    /// For people.
+    Text,
+}
+
+impl Format {
+    /// The form of stdout: as asked for, else text for a terminal, else `piped`.
+    pub fn resolve(asked: Option<Format>, piped: Form) -> OutputForm {
+        match asked {
+            Some(Format::Json) => OutputForm::Records(Form::Json),
+            Some(Format::Msgpack) => OutputForm::Records(Form::Msgpack),
+            Some(Format::Ids) => OutputForm::Records(Form::Ids),
+            Some(Format::Text) => OutputForm::Text,
+            None if std::io::stdout().is_terminal() => OutputForm::Text,
+            None => OutputForm::Records(piped),
+        }
+    }
+}
+
+/// `--color`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    /// Also into a pipe.
+    Always,
+    /// Not even on a terminal.
+    Never,
+}
+
+impl Color {
+    /// Whether text for `stream` is coloured (<https://no-color.org>, and FORCE_COLOR as pytest reads it).
+    pub fn wanted(self, stream: &impl IsTerminal) -> bool {
+        let set = |name| std::env::var_os(name).is_some_and(|value: OsString| !value.is_empty());
+        match self {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto if set("NO_COLOR") => false,
+            Color::Auto if set("FORCE_COLOR") => true,
+            Color::Auto => stream.is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb"),
+        }
+    }
+}
+
+/// A fault with the exit code it means. Wrap one around an error to choose its code.
+#[derive(Debug)]
+pub struct Fault {
+    exit: Exit,
+    text: String,
+}
+
+impl Fault {
+    /// Wrong arguments or input: exit 4.
+    pub fn usage(text: impl Into<String>) -> Fault {
+        Fault { exit: Exit::Usage, text: text.into() }
+    }
+
+    /// Nothing to do: exit 5.
+    pub fn nothing_to_run(text: impl Into<String>) -> Fault {
+        Fault { exit: Exit::NothingToRun, text: text.into() }
+    }
+
+    /// With a code of its own.
+    pub fn with_exit(exit: Exit, text: impl Into<String>) -> Fault {
+        Fault { exit, text: text.into() }
+    }
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter) -> std::fmt::Result {
+        formatter.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// Parses the arguments, runs `body`, prints an error as one line
+/// `name: what: why` and turns it into its exit code. A reader that closed
+/// stdout ends the process quietly.
+pub fn main<Args: clap::Parser>(name: &str, body: impl FnOnce(Args) -> anyhow::Result<Exit>) -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return parse_failure(&error),
+    };
+    match body(args) {
+        Ok(exit) => exit.into(),
+        Err(error) if is_closed_pipe(&error) => Exit::Ok.into(),
+        Err(error) => {
+            eprintln!("{name}: {}", one_line(&format!("{error:#}")));
+            exit_of(&error).into()
+        }
+    }
+}
+
+/// Help and version go to stdout with 0; a wrong argument is exit 4, as in pytest.
+fn parse_failure(error: &clap::Error) -> ExitCode {
+    // A terminal that went away cannot be told anything.
+    let _ = error.print();
+    if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() }
+}
+
+fn exit_of(error: &anyhow::Error) -> Exit {
+    for cause in error.chain() {
+        if let Some(fault) = cause.downcast_ref::<Fault>() {
+            return fault.exit;
+        }
+        match cause.downcast_ref::<StreamError>() {
+            Some(StreamError::Write(_)) => return Exit::Internal,
+            Some(_) => return Exit::Usage,
+            None => {}
+        }
+    }
+    Exit::Internal
+}
+
+/// Whether the error is a reader that went away.
+pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe))
+}
+
+/// Control characters would let an id or a path move the cursor: they are shown
+/// escaped; line breaks of a library's message become spaces.
+pub fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for character in text.trim_end().chars() {
+        match character {
+            '\n' => line.push(' '),
+            control if control.is_control() => line.extend(control.escape_default()),
+            other => line.push(other),
+        }
+    }
+    line
+}

@@ -1,0 +1,9 @@
+//! The core of rpt. ARCHITECTURE.md is the map; every module's first lines say
+//! what it owns and what it may not know.
+
+pub mod cli;
+pub mod exit;
+pub mod outcome;
+pub mod record;
+pub mod stream;
+pub mod test_id;
