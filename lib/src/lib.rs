@@ -6,4 +6,5 @@ pub mod exit;
 pub mod outcome;
 pub mod record;
 pub mod stream;
+pub mod summary;
 pub mod test_id;

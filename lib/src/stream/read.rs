@@ -90,16 +90,16 @@ impl<R: Read> Reader<R> {
     }
 
     fn next_json(&mut self) -> Result<Option<(usize, usize)>, StreamError> {
-        while self.skip_blanks()? {
-            let Some(line) = self.find_line_end()? else {
-                return Ok(None);
-            };
-            // An object may go on over several lines, as `jq` writes it without -c.
-            let whole_line = self.buffer[self.start..line].trim_ascii_end().ends_with(b"}");
-            let length = if whole_line { line - self.start } else { self.find_object_end()? };
-            return Ok(Some(self.take(length, length)));
+        if !self.skip_blanks()? {
+            return Ok(None);
         }
-        Ok(None)
+        let Some(line) = self.find_line_end()? else {
+            return Ok(None);
+        };
+        // An object may go on over several lines, as `jq` writes it without -c.
+        let whole_line = self.buffer[self.start..line].trim_ascii_end().ends_with(b"}");
+        let length = if whole_line { line - self.start } else { self.find_object_end()? };
+        Ok(Some(self.take(length, length)))
     }
 
     fn next_id(&mut self) -> Result<Option<(usize, usize)>, StreamError> {
