@@ -1,1 +1,20 @@
-//! .
+//! Owns the end-to-end tests: they spawn the real binaries, a real Python and a
+//! real pytest, and know nothing of the crate's insides (not even its types).
+//!
+//! `RPT_TEST_PYTHON` names the Python to test with; without it the one of
+//! `.venvs/pytest9`, which `scripts/venv pytest9` makes.
+
+mod command;
+mod output;
+mod plain;
+mod process;
+mod project;
+mod suites;
+
+mod bad_input;
+mod collect;
+mod crash;
+mod handoff;
+mod identity;
+mod interrupt;
+mod run;
