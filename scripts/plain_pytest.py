@@ -49,6 +49,17 @@ def outcome_of(reports: list[dict[str, Any]]) -> tuple[str, dict[str, Any] | Non
     return "not_run", None
 
 
+def carried(value: Any) -> Any:
+    """The same document with lone surrogates, which UTF-8 cannot carry, escaped."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, dict):
+        return {key: carried(member) for key, member in value.items()}
+    if isinstance(value, list):
+        return [carried(member) for member in value]
+    return value
+
+
 class Recorder:
     """Writes down what pytest reports; changes nothing."""
 
@@ -128,7 +139,7 @@ def main() -> int:
     recorder = Recorder(path)
     exit_code = pytest.main(arguments, plugins=[recorder])
     with open(path, "w", encoding="utf-8") as file:
-        json.dump(recorder.document(exit_code), file)
+        json.dump(carried(recorder.document(exit_code)), file, ensure_ascii=False)
     return int(exit_code)
 
 

@@ -32,7 +32,8 @@ impl Command {
         // The tests must not see the settings of who runs them.
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
-            let foreign = ["PYTEST_", "RPT_", "PYTHON", "VIRTUAL_ENV", "COV_"].iter().any(|start| text.starts_with(start));
+            let foreign =
+                ["PYTEST_", "RPT_", "PYTHON", "VIRTUAL_ENV", "COV_"].iter().any(|start| text.starts_with(start));
             if foreign || ["CI", "NO_COLOR", "FORCE_COLOR", "TERM"].contains(&&*text) {
                 first.env_remove(name);
             }
@@ -185,7 +186,8 @@ impl Running {
         }
         let errors = std::mem::take(&mut self.errors).into_iter().map(|thread| thread.join().unwrap());
         let stages = codes.into_iter().zip(errors);
-        let stages = stages.map(|(code, text)| Stage { code, stderr: String::from_utf8_lossy(&text).into_owned() }).collect();
+        let stages =
+            stages.map(|(code, text)| Stage { code, stderr: String::from_utf8_lossy(&text).into_owned() }).collect();
         Output { stdout: std::mem::take(&mut self.read), stages }
     }
 

@@ -64,7 +64,9 @@ impl Output {
     pub(crate) fn records(&self) -> Vec<Value> {
         self.lines()
             .iter()
-            .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line:?}\n{:#?}", self.stages)))
+            .map(|line| {
+                serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line:?}\n{:#?}", self.stages))
+            })
             .collect()
     }
 

@@ -118,6 +118,11 @@ impl Project {
         self.prepare(Command::new(python()))
     }
 
+    /// A line for the shell, in this project.
+    pub(crate) fn shell(&self, line: &str) -> Command {
+        self.prepare(Command::new("/bin/sh".into()).args(["-c", line]))
+    }
+
     fn prepare(&self, command: Command) -> Command {
         let mut command = command
             .current_dir(self.path())
@@ -133,16 +138,24 @@ impl Project {
     }
 
     /// What every process of this project carries in its environment.
-    fn mark(&self) -> OsString {
+    pub(crate) fn mark(&self) -> OsString {
         self.folder.path().into()
+    }
+
+    /// Waits until no process of this project is left; names those that are.
+    #[track_caller]
+    pub(crate) fn assert_no_process_left(&self) {
+        let left = process::wait_until_gone(&self.mark());
+        assert!(left.is_empty(), "processes are left: {left:#?}");
     }
 
     /// Waits until no process of this project is left and no file of rpt's lies
     /// in the temporary places; names what is left otherwise.
+    #[track_caller]
     pub(crate) fn assert_nothing_left(&self) {
-        let left = process::wait_until_gone(&self.mark());
-        assert!(left.is_empty(), "processes are left: {left:#?}");
-        let files: Vec<PathBuf> = [self.temporary(), self.runtime()].iter().flat_map(|place| strange_files(place)).collect();
+        self.assert_no_process_left();
+        let files: Vec<PathBuf> =
+            [self.temporary(), self.runtime()].iter().flat_map(|place| strange_files(place)).collect();
         assert!(files.is_empty(), "files are left: {files:#?}");
     }
 }
@@ -152,7 +165,10 @@ fn strange_files(place: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(place).unwrap().map(|entry| entry.unwrap().path());
     let is_pytest_s = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("pytest-of-");
     // A folder (of the user, for sockets) may stay when it is empty.
-    entries.filter(|path| !is_pytest_s(path)).flat_map(|path| if path.is_dir() { strange_files(&path) } else { vec![path] }).collect()
+    entries
+        .filter(|path| !is_pytest_s(path))
+        .flat_map(|path| if path.is_dir() { strange_files(&path) } else { vec![path] })
+        .collect()
 }
 
 fn copy(from: &Path, to: &Path) {
