@@ -23,7 +23,7 @@ mod suite {
         assert_eq!(errors(&output), plain.collect_errors.iter().map(|error| error.node_id.clone()).collect::<Vec<_>>());
         // What pytest says only when it runs (a failure, a collection error that was gone on with) is not collect's.
         let expected = match plain.exit_code {
-            code @ (3 | 4 | 5) => code,
+            code @ 3..=5 => code,
             _ if !plain.collect_errors.is_empty() => 2,
             _ => 0,
         };

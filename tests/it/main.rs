@@ -4,6 +4,8 @@
 //! `RPT_TEST_PYTHON` names the Python to test with; without it the one of
 //! `.venvs/pytest9`, which `scripts/venv pytest9` makes.
 
+#![expect(clippy::unwrap_used, reason = "a test that finds no value has failed, and says where")]
+
 mod command;
 mod output;
 mod plain;
