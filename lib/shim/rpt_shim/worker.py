@@ -60,14 +60,13 @@ class Worker:
         try:
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=nextitem)
         except (KeyboardInterrupt, pytest.exit.Exception) as interrupt:
-            self.results.send("test", number, began, self._described())
-            code = getattr(interrupt, "returncode", None)
             kind = "KeyboardInterrupt" if isinstance(interrupt, KeyboardInterrupt) else "pytest.exit"
-            reason = getattr(interrupt, "msg", None) or str(interrupt)
-            self.results.send("interrupt", number, f"{kind}: {wire.text(reason)}".rstrip(": "), code)
+            reason = wire.text(getattr(interrupt, "msg", None) or str(interrupt))
+            code = getattr(interrupt, "returncode", None)
+            said = f"{kind}: {reason}" if reason else kind
+            self.results.send("interrupt", number, began, self._described(), said, code)
             raise
         except BaseException:
-            self.results.send("test", number, began, self._described())
             self.results.send("internal_error", number, wire.text(traceback.format_exc()))
             raise
         reported = self.reported

@@ -141,6 +141,11 @@ pub fn start(launch: &Launch) -> Result<Starting, ServerError> {
 }
 
 impl Starting {
+    /// The process's id, and its group's.
+    pub fn pid(&self) -> u32 {
+        self.started.pid()
+    }
+
     /// Waits until it has collected. Where pytest ended before, the error carries
     /// pytest's own text and exit code.
     pub fn ready(mut self) -> anyhow::Result<Server> {

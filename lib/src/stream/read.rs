@@ -51,6 +51,16 @@ impl<R: Read> Reader<R> {
         Ok(found.map(|(from, to)| &self.buffer[from..to]))
     }
 
+    /// The next record's envelope, and its own bytes.
+    pub fn next_envelope(&mut self) -> Result<Option<(RawRecord, Vec<u8>)>, StreamError> {
+        let Some(bytes) = self.next_record()? else {
+            return Ok(None);
+        };
+        let bytes = bytes.to_vec();
+        let record = envelope(self.form.unwrap_or(Form::Ids), &bytes, self.number)?;
+        Ok(Some((record, bytes)))
+    }
+
     /// Skips white space before the first record and looks at what follows.
     fn find_form(&mut self) -> Result<Option<Form>, StreamError> {
         while self.form.is_none() {

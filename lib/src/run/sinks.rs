@@ -1,0 +1,80 @@
+//! Owns where results go: records on stdout, the history, and what people see.
+
+use std::io::Stdout;
+
+use crate::history::Recorder;
+use crate::record::{Record, RunComplete, Started, TestResult};
+use crate::report::Report;
+use crate::stream::{StreamError, Writer};
+
+/// Everything that wants to know.
+pub(super) struct Sinks {
+    /// stdout, where it carries records; gone once its reader is.
+    pub records: Option<Writer<Stdout>>,
+    /// Also say when a test begins.
+    pub events: bool,
+    /// The store.
+    pub history: Option<Recorder>,
+    /// What people see.
+    pub report: Report,
+    /// stdout's reader went away.
+    pub reader_gone: bool,
+    /// Writing to stdout failed otherwise.
+    pub write_error: Option<StreamError>,
+}
+
+impl Sinks {
+    pub(super) fn started(&mut self, node_id: &str, worker: &str) {
+        if self.events {
+            let started = Started { node_id: node_id.to_string(), worker: worker.to_string(), attempt: 1 };
+            self.write(&Record::Started(started));
+        }
+    }
+
+    pub(super) fn result(&mut self, result: TestResult) {
+        if let Some(history) = &self.history {
+            history.push(&result);
+        }
+        if self.records.is_some() {
+            let record = Record::Result(result);
+            self.write(&record);
+            if let Record::Result(result) = record {
+                self.report.result(result);
+            }
+        } else {
+            self.report.result(result);
+        }
+    }
+
+    pub(super) fn complete(&mut self, totals: RunComplete) {
+        self.write(&Record::RunComplete(totals));
+        self.flush();
+    }
+
+    /// Hands on what was written. False: stdout has no reader any more.
+    pub(super) fn flush(&mut self) -> bool {
+        if let Some(records) = &mut self.records
+            && let Err(error) = records.flush()
+        {
+            self.lost(error);
+        }
+        !self.reader_gone
+    }
+
+    fn write(&mut self, record: &Record) {
+        if let Some(records) = &mut self.records
+            && let Err(error) = records.write(record)
+        {
+            self.lost(error);
+        }
+    }
+
+    fn lost(&mut self, error: StreamError) {
+        self.records = None;
+        self.reader_gone = true;
+        let closed = matches!(&error, StreamError::Write(inner) if inner.kind() == std::io::ErrorKind::BrokenPipe);
+        if !closed {
+            self.write_error = Some(error);
+        }
+    }
+}
