@@ -120,7 +120,16 @@ class Recorder:
             elif node_id in left:
                 left.remove(node_id)
         for node_id in left:
-            tests.append({"node_id": node_id, "outcome": "not_run", "when": None, "message": None, "wasxfail": None, "sections": []})
+            tests.append(
+                {
+                    "node_id": node_id,
+                    "outcome": "not_run",
+                    "when": None,
+                    "message": None,
+                    "wasxfail": None,
+                    "sections": [],
+                }
+            )
         return {
             "pytest": pytest.__version__,
             "exit_code": int(exit_code),
