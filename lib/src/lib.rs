@@ -2,9 +2,14 @@
 //! what it owns and what it may not know.
 
 pub mod cli;
+pub mod estimate;
 pub mod exit;
+pub mod filter;
+pub mod order;
 pub mod outcome;
 pub mod record;
+pub mod shard;
 pub mod stream;
 pub mod summary;
 pub mod test_id;
+pub mod unit;
