@@ -3,7 +3,10 @@
 
 pub mod cli;
 pub mod exit;
+pub mod flaky;
+pub mod history;
 pub mod outcome;
+pub mod project;
 pub mod record;
 pub mod stream;
 pub mod summary;
