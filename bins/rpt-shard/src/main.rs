@@ -7,13 +7,13 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use args::Args;
-use rpt::cli::{Fault, Format};
+use rpt::cli::{Fault, Format, one_line};
 use rpt::estimate::{Estimates, milliseconds};
 use rpt::exit::Exit;
-use rpt::filter::{self, Summaries};
+use rpt::filter::{self, Known};
 use rpt::record::Shard;
-use rpt::shard::{self, Plan};
-use rpt::stream::Form;
+use rpt::shard::{self, Plan, Strategy};
+use rpt::stream::{Form, Input};
 
 fn main() -> ExitCode {
     rpt::cli::main("rpt-shard", run)
@@ -26,9 +26,12 @@ fn run(args: Args) -> Result<Exit> {
     let Some(input) = filter::read_stdin::<Args>()? else {
         return Ok(Exit::Usage);
     };
-    let history: Option<Summaries> = None;
+    let known = known_history(&args, &input)?;
+    if args.verbose {
+        eprintln!("rpt-shard: {}", known.note());
+    }
     let tests = filter::test_records(&input);
-    let subjects = filter::subjects(&input, &tests, history.as_ref());
+    let subjects = filter::subjects(&input, &tests, &known.summaries);
     let estimates = Estimates::of(&subjects);
     let plan = Plan::make(&subjects, &estimates, args.by, args.keep, total).map_err(wrong)?;
     if args.info {
@@ -41,6 +44,18 @@ fn run(args: Args) -> Result<Exit> {
         output::write_shard(&input, form, shard, |test| plan.shards[test] == index)?;
     }
     Ok(Exit::Ok)
+}
+
+/// A plan by durations without the history that the other machines read would lose
+/// tests: an error. The other strategies only name expected times.
+fn known_history(args: &Args, input: &Input) -> Result<Known> {
+    match Known::of(args.history.clone(), input) {
+        Err(error) if args.by != Strategy::DurationBalanced => {
+            eprintln!("rpt-shard: {}: no times are expected", one_line(&error.to_string()));
+            Ok(Known::default())
+        }
+        known => Ok(known?),
+    }
 }
 
 fn shard_record(plan: &Plan, estimates: &Estimates, index: u32) -> Shard {

@@ -83,7 +83,7 @@ pub fn arrange(subjects: &[Subject], estimates: &Estimates, strategy: Strategy, 
 }
 
 /// The order in which `subjects` came.
-pub fn as_given(subjects: &[Subject]) -> Vec<Placed> {
+fn as_given(subjects: &[Subject]) -> Vec<Placed> {
     (0..subjects.len()).map(|subject| Placed { subject, leader: None }).collect()
 }
 
