@@ -1,1 +1,5 @@
-//! .
+//! The end-to-end tests: one module for each stage of the pipe, and what they share.
+
+mod filters;
+mod order;
+mod shard;
