@@ -49,7 +49,8 @@ fn equal_messages_are_stored_once_and_rare_fields_apart() {
     let mut failed = entry("a\0\u{1b}é", Outcome::Error);
     failed.message = Some("boom\0\u{1b}[31m".to_string());
     let other = Entry { node_id: "b".to_string(), phase: Some(Phase::Setup), ..failed.clone() };
-    let third = Entry { node_id: "c".to_string(), phase: Some(Phase::Call), ..failed.clone() };
+    let third = TestResult { node_id: "c".to_string(), when: Some(Phase::Call), ..TestResult::default() };
+    let third = Entry { message: failed.message.clone(), ..Entry::of(&third) };
     writer.append(&connection, &[failed.clone(), other, third]).unwrap();
     assert_eq!(number(&connection, "SELECT count(*) FROM message"), 1);
     assert_eq!(number(&connection, "SELECT count(*) FROM detail"), 1);
