@@ -2,8 +2,8 @@
 //! error is printed and which exit code it has, colour, and the output form.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::io::{ErrorKind, IsTerminal};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::ValueEnum;

@@ -56,6 +56,24 @@ impl Outcome {
         Outcome::ALL.into_iter().find(|outcome| outcome.name() == name)
     }
 
+    /// The number that stands for it in a store. Numbers are never given to another outcome.
+    pub fn code(self) -> u8 {
+        match self {
+            Outcome::Passed => 0,
+            Outcome::Failed => 1,
+            Outcome::Error => 2,
+            Outcome::Skipped => 3,
+            Outcome::Xfailed => 4,
+            Outcome::Xpassed => 5,
+            Outcome::NotRun => 6,
+        }
+    }
+
+    /// The outcome of that number; none for any other.
+    pub fn from_code(code: i64) -> Option<Outcome> {
+        Outcome::ALL.into_iter().find(|outcome| i64::from(outcome.code()) == code)
+    }
+
     /// Whether it counts as a failure: `failed` or `error`.
     pub fn is_failure(self) -> bool {
         matches!(self, Outcome::Failed | Outcome::Error)

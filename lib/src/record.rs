@@ -22,6 +22,8 @@ pub enum Record {
     Collection(Collection),
     /// The end of a shard.
     Shard(Shard),
+    /// A plan's figures, the whole output of `rpt-shard --info`.
+    ShardInfo(ShardInfo),
     /// A test that begins to run.
     Started(Started),
     /// A test that ended.
@@ -146,6 +148,27 @@ pub struct Shard {
     pub test_count: u64,
     /// How long history expects this shard to take, in milliseconds.
     pub expected_ms: f64,
+}
+
+/// How a plan spreads tests and time: the record `shard_info`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ShardInfo {
+    /// The strategy's name.
+    pub strategy: String,
+    /// How many shards there are.
+    pub total_shards: u32,
+    /// How many tests there are.
+    pub total_tests: usize,
+    /// How many tests each shard holds.
+    pub shard_test_counts: Vec<usize>,
+    /// How long each shard is expected to take, in milliseconds; 0 without a history.
+    pub shard_durations_ms: Vec<u64>,
+    /// (max - min) / max * 100 over the counts, 0 where max is 0, to 2 places.
+    pub count_imbalance_percent: f64,
+    /// The same over the durations.
+    pub duration_imbalance_percent: f64,
+    /// The longest shard's duration, in milliseconds.
+    pub estimated_wall_time_ms: u64,
 }
 
 /// A test that begins to run.

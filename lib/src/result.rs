@@ -114,7 +114,8 @@ mod tests {
 
     #[test]
     fn a_failing_teardown_after_a_passing_call_keeps_both() {
-        let reports = vec![report(Phase::Setup, "passed"), report(Phase::Call, "passed"), report(Phase::Teardown, "failed")];
+        let reports =
+            vec![report(Phase::Setup, "passed"), report(Phase::Call, "passed"), report(Phase::Teardown, "failed")];
         let result = reported("t.py::f", "gw0", 1.0, reports);
         assert_eq!(result.outcome, Outcome::Error);
         assert_eq!(result.when, Some(Phase::Teardown));
@@ -127,7 +128,8 @@ mod tests {
 
     #[test]
     fn a_plain_failure_is_told_once_and_a_skip_without_sections() {
-        let failed = vec![report(Phase::Setup, "passed"), report(Phase::Call, "failed"), report(Phase::Teardown, "passed")];
+        let failed =
+            vec![report(Phase::Setup, "passed"), report(Phase::Call, "failed"), report(Phase::Teardown, "passed")];
         let result = reported("t.py::f", "gw0", 1.0, failed);
         assert_eq!((result.outcome, result.when, result.attempts.len()), (Outcome::Failed, None, 0));
         let skipped = vec![report(Phase::Setup, "skipped"), report(Phase::Teardown, "passed")];

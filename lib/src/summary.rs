@@ -1,6 +1,7 @@
 //! Owns what history knows of one test. Pure: `history` fills it, `order`,
 //! `shard` and the reports read it.
 
+use crate::flaky::Recent;
 use crate::outcome::Outcome;
 
 /// The statistics of one test over the runs that count.
@@ -24,6 +25,12 @@ pub struct TestSummary {
     pub last_run_us: i64,
     /// How many of its newest runs, one after another, failed or were in error.
     pub fail_streak: u32,
+    /// How many of its newest runs, one after another, passed.
+    pub pass_streak: u32,
+    /// Changes between pass and failure from one run to the next, skips removed.
+    pub flips: u32,
+    /// Its newest outcomes.
+    pub recent: Recent,
 }
 
 impl TestSummary {

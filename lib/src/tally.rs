@@ -93,7 +93,11 @@ mod tests {
             (Ending::CollectionFailed, &[], 2, false, 2),
             (Ending::Broken { reason: String::new() }, &good[..], 0, false, 3),
         ] {
-            assert_eq!(exit_code(&ending, &tally(outcomes), errors, empty_is_fine).code(), expected, "{ending:?} {outcomes:?}");
+            assert_eq!(
+                exit_code(&ending, &tally(outcomes), errors, empty_is_fine).code(),
+                expected,
+                "{ending:?} {outcomes:?}"
+            );
         }
     }
 

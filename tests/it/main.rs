@@ -1,5 +1,5 @@
 //! Owns the end-to-end tests: they spawn the real binaries, a real Python and a
-//! real pytest, and know nothing of the crate's insides (not even its types).
+//! real pytest. Only the filters' tests use the crate's types, to make a history.
 //!
 //! `RPT_TEST_PYTHON` names the Python to test with; without it the one of
 //! `.venvs/pytest9`, which `scripts/venv pytest9` makes.
@@ -16,7 +16,10 @@ mod suites;
 mod bad_input;
 mod collect;
 mod crash;
+mod filters;
 mod handoff;
 mod identity;
 mod interrupt;
+mod order;
 mod run;
+mod shard;

@@ -1,2 +1,62 @@
-//! .
-fn main() {}
+//! rpt-order: puts tests in the order in which they should run. Glue only.
+
+mod args;
+mod output;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Result;
+use args::Args;
+use rpt::cli::{Format, one_line};
+use rpt::estimate::Estimates;
+use rpt::exit::Exit;
+use rpt::filter::{self, Known};
+use rpt::order::{self, Strategy};
+use rpt::stream::{Form, Input};
+
+fn main() -> ExitCode {
+    rpt::cli::main("rpt-order", run)
+}
+
+fn run(args: Args) -> Result<Exit> {
+    let Some(input) = filter::read_stdin::<Args>()? else {
+        return Ok(Exit::Usage);
+    };
+    let known = known_history(&args, &input);
+    let no_history = args.by.needs_history() && known.summaries.is_empty();
+    if args.verbose || (no_history && std::io::stderr().is_terminal()) {
+        eprintln!("rpt-order: {}{}", known.note(), if no_history { ": tests stay as given" } else { "" });
+    }
+    let by = if no_history { Strategy::Given } else { args.by };
+    let seed = args.seed.unwrap_or_else(|| if by == Strategy::Random { drawn_seed() } else { 0 });
+    let tests = filter::test_records(&input);
+    let subjects = filter::subjects(&input, &tests, &known.summaries);
+    let estimates = Estimates::of(&subjects);
+    let placed = order::arrange(&subjects, &estimates, by, args.keep, seed);
+    let form = Format::resolve(args.format, input.form.unwrap_or(Form::Json));
+    let why = |at: order::Placed| order::why(at, &subjects, by, seed, estimates.time_ms(at.subject));
+    let order = output::Order { input: &input, tests: &tests, placed: &placed, estimates: &estimates };
+    output::write(&order, form, args.explain, why)?;
+    Ok(Exit::Ok)
+}
+
+/// An order only helps: a history that cannot be read costs it, not the tests.
+fn known_history(args: &Args, input: &Input) -> Known {
+    if !args.by.needs_history() && !args.explain && !args.verbose {
+        return Known::default();
+    }
+    Known::of(args.history.clone(), input).unwrap_or_else(|error| {
+        eprintln!("rpt-order: {}: the order is made without it", one_line(&error.to_string()));
+        Known::default()
+    })
+}
+
+/// A seed from the clock, named so that the order can be had again.
+fn drawn_seed() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seed = u64::from(since_epoch.subsec_micros());
+    eprintln!("rpt-order: --by random --seed {seed}");
+    seed
+}

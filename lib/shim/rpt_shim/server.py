@@ -108,6 +108,7 @@ class Server:
             "deselected": self.deselected,
             "duration_ms": (time.perf_counter() - self.began) * 1000,
             "rootdir": wire.text(config.rootpath),
+            "inipath": wire.text(config.inipath) if config.inipath else None,
             "python_version": "%d.%d.%d" % sys.version_info[:3],
             "pytest_version": pytest.__version__,
             "maxfail": option.maxfail or 0,

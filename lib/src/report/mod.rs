@@ -4,7 +4,7 @@
 mod progress;
 mod text;
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::time::Instant;
 
 use crate::cli::{Color, one_line};
@@ -151,14 +151,5 @@ pub struct End<'a> {
 
 /// Columns of the terminal; pytest's 80 where there is none.
 fn width(on_stdout: bool) -> usize {
-    let term = if on_stdout { console_of_stdout() } else { console_of_stderr() };
-    term.unwrap_or(80)
-}
-
-fn console_of_stdout() -> Option<usize> {
-    std::io::stdout().is_terminal().then(|| progress::columns(true)).flatten()
-}
-
-fn console_of_stderr() -> Option<usize> {
-    std::io::stderr().is_terminal().then(|| progress::columns(false)).flatten()
+    progress::columns(on_stdout).unwrap_or(80)
 }

@@ -50,7 +50,9 @@ impl Progress {
             return;
         };
         bar.inc(1);
-        if result.outcome.is_failure() || (result.outcome == Outcome::NotRun && result.cause.as_deref() == Some("not found")) {
+        if result.outcome.is_failure()
+            || (result.outcome == Outcome::NotRun && result.cause.as_deref() == Some("not found"))
+        {
             let word = result.outcome.name().to_uppercase();
             let (red, plain) = if self.color { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
             bar.println(format!("{red}{word}{plain} {}", one_line(&result.node_id)));
@@ -90,8 +92,8 @@ impl Progress {
     }
 }
 
-/// The terminal's columns.
+/// The columns of the terminal behind stdout or stderr.
 pub(super) fn columns(stdout: bool) -> Option<usize> {
-    let term = if stdout { indicatif::TermLike::width(&console::Term::stdout()) } else { indicatif::TermLike::width(&console::Term::stderr()) };
-    Some(usize::from(term)).filter(|width| *width > 0)
+    let terminal = if stdout { console::Term::stdout() } else { console::Term::stderr() };
+    terminal.size_checked().map(|(_, columns)| usize::from(columns))
 }

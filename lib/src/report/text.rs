@@ -101,9 +101,10 @@ impl<'a> Text<'a> {
             self.line(content.trim_end_matches('\n'));
         }
         // What else of the test failed: further subtests, or its tear-down too.
-        let others = result.attempts.iter().filter(|part| {
-            part.outcome.is_failure() && part.message.is_some() && part.message != result.message
-        });
+        let others = result
+            .attempts
+            .iter()
+            .filter(|part| part.outcome.is_failure() && part.message.is_some() && part.message != result.message);
         for part in others {
             let subtest = part.subtest.as_deref().map(|subtest| format!(" {}", one_line(subtest)));
             let phase = if part.when == Phase::Call { "" } else { part.when.name() };

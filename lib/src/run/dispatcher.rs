@@ -63,7 +63,7 @@ pub(super) struct Outcomes {
 }
 
 /// Runs everything in order and gives every test its result.
-pub(super) fn run(dispatcher: Dispatcher) -> Outcomes {
+pub(super) fn run(dispatcher: Dispatcher) -> (Outcomes, Host) {
     let queue = spread(units(dispatcher.order, dispatcher.items), dispatcher.workers, dispatcher.items);
     let ended = vec![false; dispatcher.items.len()];
     let mut state = State {
@@ -125,9 +125,11 @@ impl State<'_> {
             if !self.run.sinks.flush() {
                 self.stop(Ending::Interrupted { reason: "the reader of stdout is gone".into(), exit_code: None });
             }
-            let running = self.slots.iter().filter_map(|slot| slot.running).map(|(item, since)| {
-                (&*self.run.items[item as usize].node_id, since)
-            });
+            let running = self
+                .slots
+                .iter()
+                .filter_map(|slot| slot.running)
+                .map(|(item, since)| (&*self.run.items[item as usize].node_id, since));
             self.run.sinks.report.tick(&self.tally, running);
             if self.killed_at.is_some_and(|at| Instant::now() >= at) {
                 self.slots.iter().for_each(Slot::kill_group);
@@ -250,14 +252,11 @@ impl State<'_> {
     fn start_worker(&mut self) -> anyhow::Result<()> {
         let index = self.slots.len();
         let open = self.slots.iter().filter(|slot| slot.is_open()).count();
-        let name = (0..).map(|number| format!("gw{number}")).find(|name| {
-            !self.slots.iter().any(|slot| slot.is_open() && slot.name == *name)
-        });
-        let identity = Identity {
-            worker: name.unwrap_or_default(),
-            count: self.run.workers,
-            uid: self.run.uid.clone(),
-        };
+        let name = (0..)
+            .map(|number| format!("gw{number}"))
+            .find(|name| !self.slots.iter().any(|slot| slot.is_open() && slot.name == *name));
+        let identity =
+            Identity { worker: name.unwrap_or_default(), count: self.run.workers, uid: self.run.uid.clone() };
         // Workers that collect by themselves must know all their files at once.
         let share = match self.run.host {
             Host::Spawn(_) => self.share_of_queue(self.run.workers - open),
@@ -394,10 +393,8 @@ impl State<'_> {
     }
 
     fn reported(&mut self, index: usize, item: u32, at: f64, reports: Vec<PhaseReport>, interrupted_by: Option<&str>) {
-        self.failed_reports += reports
-            .iter()
-            .filter(|report| report.outcome == "failed" && report.wasxfail.is_none())
-            .count() as u64;
+        self.failed_reports +=
+            reports.iter().filter(|report| report.outcome == "failed" && report.wasxfail.is_none()).count() as u64;
         let id = &self.run.items[item as usize].node_id;
         let mut result = result::reported(id, &self.slots[index].name, at, reports);
         if let (Some(reason), Outcome::NotRun) = (interrupted_by, result.outcome) {
@@ -474,11 +471,8 @@ impl State<'_> {
                 message = format!("{message}\n{tail}");
             }
             let interrupted = matches!(self.stopped, Some((Ending::Interrupted { .. }, _)));
-            let result = if interrupted {
-                result::not_run(id, "interrupted")
-            } else {
-                result::died(id, &name, &cause, message)
-            };
+            let result =
+                if interrupted { result::not_run(id, "interrupted") } else { result::died(id, &name, &cause, message) };
             self.failed_reports += 1;
             self.give_result(item, result);
             self.fruitless = 0;
@@ -552,7 +546,7 @@ impl State<'_> {
     }
 
     /// What got no result gets one now: `not_run`, and why.
-    fn conclude_run(mut self) -> Outcomes {
+    fn conclude_run(mut self) -> (Outcomes, Host) {
         let (ending, cause) = self.stopped.take().unwrap_or_default();
         let order = self.run.order;
         for &item in order {
@@ -563,7 +557,7 @@ impl State<'_> {
                 self.give_result(item, result);
             }
         }
-        Outcomes { tally: self.tally, ending }
+        (Outcomes { tally: self.tally, ending }, self.run.host)
     }
 }
 

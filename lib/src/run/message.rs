@@ -43,8 +43,14 @@ pub(super) fn parse(line: &[u8]) -> Result<Message, serde_json::Error> {
             Message::Test { item, started_at, reports }
         }
         b"interrupt" => {
-            let (_, item, started_at, reports, reason, exit_code): (&str, u32, f64, Vec<PhaseReport>, String, Option<i64>) =
-                serde_json::from_slice(line)?;
+            let (_, item, started_at, reports, reason, exit_code): (
+                &str,
+                u32,
+                f64,
+                Vec<PhaseReport>,
+                String,
+                Option<i64>,
+            ) = serde_json::from_slice(line)?;
             Message::Interrupt { item, started_at, reports, reason, exit_code }
         }
         b"internal_error" => {
@@ -75,7 +81,10 @@ mod tests {
         assert_eq!(pass, Message::Pass { item: 7, started_at: 1_700_000_000.5, duration_s: 0.000_123 });
         let interrupt = parse(b"[\"interrupt\",7,1.5,[],\"pytest.exit: enough\",null]").unwrap();
         let reason = "pytest.exit: enough".to_string();
-        assert_eq!(interrupt, Message::Interrupt { item: 7, started_at: 1.5, reports: vec![], reason, exit_code: None });
+        assert_eq!(
+            interrupt,
+            Message::Interrupt { item: 7, started_at: 1.5, reports: vec![], reason, exit_code: None }
+        );
         assert!(parse(b"[\"passed\",7]").is_err());
         assert!(parse(b"[\"pass\",7]").is_err());
         assert!(parse(b"").is_err());

@@ -75,7 +75,8 @@ pub(super) fn cut(waiting: &[u32], before: Option<u32>, items: &[BriefItem]) -> 
         let Some(left) = (if at == 0 { before } else { Some(waiting[at - 1]) }) else {
             return 0;
         };
-        let (left, right) = (TestId::parse(&items[left as usize].node_id), TestId::parse(&items[waiting[at] as usize].node_id));
+        let (left, right) =
+            (TestId::parse(&items[left as usize].node_id), TestId::parse(&items[waiting[at] as usize].node_id));
         match (left.file == right.file, left.class_name() == right.class_name()) {
             (false, _) => 0,
             (true, false) => 1,

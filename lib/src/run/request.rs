@@ -59,7 +59,11 @@ impl Request {
                 paths.push(path.to_string());
             }
         }
-        Request { ids: Some(arguments.iter().map(|argument| argument.as_str().into()).collect()), paths, ..Request::default() }
+        Request {
+            ids: Some(arguments.iter().map(|argument| argument.as_str().into()).collect()),
+            paths,
+            ..Request::default()
+        }
     }
 
     fn of_stream(source: impl Read, cwd: &Path) -> Result<Request, StreamError> {

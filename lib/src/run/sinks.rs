@@ -2,10 +2,20 @@
 
 use std::io::Stdout;
 
-use crate::history::Recorder;
+use crate::history::{Recorder, RunHasher, RunHead};
 use crate::record::{Record, RunComplete, Started, TestResult};
 use crate::report::Report;
 use crate::stream::{StreamError, Writer};
+
+/// What is remembered of a run.
+pub(super) enum Memory {
+    /// All of it, in a store.
+    Store(Recorder),
+    /// Only what its run_id is made of.
+    Digest(RunHasher),
+    /// The run is over.
+    Over,
+}
 
 /// Everything that wants to know.
 pub(super) struct Sinks {
@@ -13,8 +23,8 @@ pub(super) struct Sinks {
     pub records: Option<Writer<Stdout>>,
     /// Also say when a test begins.
     pub events: bool,
-    /// The store.
-    pub history: Option<Recorder>,
+    /// What is remembered.
+    pub memory: Memory,
     /// What people see.
     pub report: Report,
     /// stdout's reader went away.
@@ -32,8 +42,10 @@ impl Sinks {
     }
 
     pub(super) fn result(&mut self, result: TestResult) {
-        if let Some(history) = &self.history {
-            history.push(&result);
+        match &mut self.memory {
+            Memory::Store(recorder) => recorder.push(&result),
+            Memory::Digest(hasher) => hasher.push(&result),
+            Memory::Over => {}
         }
         if self.records.is_some() {
             let record = Record::Result(result);
@@ -43,6 +55,22 @@ impl Sinks {
             }
         } else {
             self.report.result(result);
+        }
+    }
+
+    /// Completes the history and gives the run its id. What people should know of it is returned.
+    pub(super) fn remember(&mut self, totals: &mut RunComplete, head: &RunHead, interrupted: bool) -> Vec<String> {
+        match std::mem::replace(&mut self.memory, Memory::Over) {
+            Memory::Store(recorder) => {
+                let finished = if interrupted { recorder.interrupt() } else { recorder.finish(totals) };
+                totals.run_id = finished.run_id;
+                finished.warnings
+            }
+            Memory::Digest(hasher) => {
+                totals.run_id = hasher.finish(head);
+                Vec::new()
+            }
+            Memory::Over => Vec::new(),
         }
     }
 

@@ -121,11 +121,6 @@ impl Slot {
         self.status.is_some() && self.drained
     }
 
-    /// Nothing to run and nothing given.
-    pub(super) fn is_idle(&self) -> bool {
-        self.running.is_none() && self.given.is_empty() && self.backlog.is_empty()
-    }
-
     /// Moves up to `count` items from the backlog into its pipe.
     pub(super) fn feed(&mut self, count: usize) {
         let items: Vec<u32> = self.backlog.drain(..count.min(self.backlog.len())).collect();
@@ -156,9 +151,9 @@ impl Slot {
         while is_readable(&self.unclaimed, 0u8.into()) {
             match self.unclaimed.read(&mut bytes) {
                 Ok(count @ 1..) => {
-                    let numbers = bytes[..count].chunks_exact(4).map(|part| {
-                        u32::from_le_bytes([part[0], part[1], part[2], part[3]])
-                    });
+                    let numbers = bytes[..count]
+                        .chunks_exact(4)
+                        .map(|part| u32::from_le_bytes([part[0], part[1], part[2], part[3]]));
                     taken.extend(numbers);
                 }
                 _ => break,

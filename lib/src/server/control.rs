@@ -126,6 +126,8 @@ pub struct Collected {
     pub duration_ms: f64,
     /// pytest's rootdir.
     pub rootdir: String,
+    /// pytest's configuration file, where there is one.
+    pub inipath: Option<String>,
     /// `3.11.7`
     pub python_version: String,
     /// `9.2.0`
@@ -171,8 +173,7 @@ pub struct Warning {
 
 /// A test's fields in the shim's order: node_id, file_path, lineno, name,
 /// class_name, markers, skip, xfail, group.
-pub type TestFields =
-    (String, String, Option<u32>, String, Option<String>, Vec<String>, bool, bool, Option<String>);
+pub type TestFields = (String, String, Option<u32>, String, Option<String>, Vec<String>, bool, bool, Option<String>);
 
 #[derive(Deserialize)]
 struct Items<T> {

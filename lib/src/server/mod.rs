@@ -16,7 +16,9 @@ use std::thread::JoinHandle;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use thiserror::Error;
 
-pub use control::{Collected, ControlReader, ControlWriter, FromServer, Identity, Request, SkippedFile, TestFields, Warning};
+pub use control::{
+    Collected, ControlReader, ControlWriter, FromServer, Identity, Request, SkippedFile, TestFields, Warning,
+};
 pub use handoff::{attach, socket_path};
 
 use crate::cli::{Fault, one_line};
@@ -195,7 +197,8 @@ fn ended_early(exit_code: u8, printed: &str) -> Fault {
 /// The message behind pytest's `ERROR: `, where it is a line or, for a wrong
 /// option, behind argparse's `error: `.
 fn usage_message(printed: &str) -> Option<String> {
-    let (_, message) = printed.split_once("ERROR: ").filter(|(before, _)| before.is_empty() || before.ends_with('\n'))?;
+    let (_, message) =
+        printed.split_once("ERROR: ").filter(|(before, _)| before.is_empty() || before.ends_with('\n'))?;
     if message.starts_with("usage: ") {
         let line = message.lines().find_map(|line| line.split_once(": error: "))?;
         return Some(one_line(line.1));

@@ -245,6 +245,12 @@ impl Input {
     pub fn bytes(&self, record: &RawRecord) -> &[u8] {
         &self.bytes[record.span.0..record.span.1]
     }
+
+    /// The record's struct. An error if the record lacks one of its fields.
+    pub fn decode<T: serde::de::DeserializeOwned>(&self, record: &RawRecord) -> Result<T, StreamError> {
+        let number = self.records.iter().take_while(|other| other.span < record.span).count() as u64 + 1;
+        decode(self.form.unwrap_or(Form::Ids), self.bytes(record), number)
+    }
 }
 
 /// The part of a record that every stage needs.

@@ -1,0 +1,423 @@
+//! Owns writing a run and its results, and keeping the statistics of their tests right
+//! in the same transaction. Knows tables; knows neither threads nor files.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, OptionalExtension, params};
+use sha2::{Digest, Sha256};
+
+use super::RunHead;
+use super::canonical::{CanonicalResult, micros};
+use crate::flaky::{Around, Counts, Recent, Statistics};
+use crate::outcome::{Outcome, Phase};
+use crate::record::{RunComplete, TestResult};
+
+/// What is kept of a result.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Entry {
+    pub(super) node_id: String,
+    pub(super) outcome: Outcome,
+    pub(super) duration_us: i64,
+    pub(super) message: Option<String>,
+    pub(super) phase: Option<Phase>,
+    pub(super) cause: Option<String>,
+    pub(super) wasxfail: Option<String>,
+    /// As JSON.
+    pub(super) attempts: Option<String>,
+    pub(super) worker: Option<String>,
+    /// As JSON.
+    pub(super) symbol_addresses: Option<String>,
+}
+
+impl Entry {
+    pub(super) fn of(result: &TestResult) -> Entry {
+        Entry {
+            node_id: result.node_id.clone(),
+            outcome: result.outcome,
+            duration_us: micros(result.duration_ms),
+            message: result.message.clone(),
+            phase: result.when.filter(|phase| *phase != Phase::Call),
+            cause: result.cause.clone(),
+            wasxfail: result.wasxfail.clone(),
+            attempts: (!result.attempts.is_empty()).then(|| json(&result.attempts)),
+            worker: result.worker.clone(),
+            symbol_addresses: result.symbol_addresses.as_ref().map(json),
+        }
+    }
+
+    pub(super) fn canonical(&self) -> CanonicalResult<'_> {
+        CanonicalResult {
+            cause: self.cause.as_deref(),
+            duration_us: self.duration_us,
+            message: self.message.as_deref(),
+            node_id: &self.node_id,
+            outcome: self.outcome,
+            wasxfail: self.wasxfail.as_deref(),
+            when: self.phase,
+        }
+    }
+}
+
+/// A worker of the run that is written.
+struct Worker {
+    /// `None` for results that name no worker.
+    key: Option<i64>,
+    /// The place of its newest result, from 0.
+    position: i64,
+}
+
+/// Writes one run.
+pub(super) struct RunWriter {
+    run: i64,
+    started_at_us: i64,
+    counts: [i64; Outcome::ALL.len()],
+    workers: HashMap<Option<String>, Worker>,
+}
+
+impl RunWriter {
+    /// Begins a run: it reads as interrupted until it is finished.
+    pub(super) fn begin(connection: &Connection, head: &RunHead) -> rusqlite::Result<RunWriter> {
+        connection.execute(
+            "INSERT INTO run (state, started_at_us, commit_id, branch, dirty, host, python_version, pytest_version,
+                              args, rootdir, shard)
+             VALUES (0, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            params![
+                head.started_at_us,
+                head.commit_id,
+                head.branch,
+                head.dirty,
+                head.host,
+                head.python_version,
+                head.pytest_version,
+                json(&head.args),
+                head.rootdir,
+                head.shard.as_ref().map(json),
+            ],
+        )?;
+        Ok(RunWriter {
+            run: connection.last_insert_rowid(),
+            started_at_us: head.started_at_us,
+            counts: [0; Outcome::ALL.len()],
+            workers: HashMap::new(),
+        })
+    }
+
+    /// How many results were appended.
+    pub(super) fn appended(&self) -> i64 {
+        self.counts.iter().sum()
+    }
+
+    /// Appends results and counts them in the statistics of their tests.
+    pub(super) fn append(&mut self, connection: &Connection, entries: &[Entry]) -> rusqlite::Result<()> {
+        for entry in entries {
+            let test = test_key(connection, &entry.node_id)?;
+            count(connection, test, entry, self.started_at_us)?;
+            self.insert(connection, test, entry)?;
+        }
+        self.write_counts(connection)
+    }
+
+    /// Notes whether the tree was dirty.
+    pub(super) fn set_dirty(&self, connection: &Connection, dirty: bool) -> rusqlite::Result<()> {
+        connection.execute("UPDATE run SET dirty = ?2 WHERE run = ?1", params![self.run, dirty]).map(drop)
+    }
+
+    /// Completes the run. A run of this id that is already there stays alone: this one is taken out again.
+    pub(super) fn finish(&self, connection: &Connection, run_id: &str, totals: &RunComplete) -> rusqlite::Result<()> {
+        let there = connection
+            .query_row("SELECT 1 FROM run WHERE run_id = ?1 AND run <> ?2", params![run_id, self.run], |_| Ok(()))
+            .optional()?;
+        if there.is_some() {
+            delete_run(connection, self.run)?;
+            return rebuild(connection);
+        }
+        connection.execute(
+            "UPDATE run SET run_id = ?2, state = 1, deselected = ?3, collection_errors = ?4, duration_us = ?5,
+                            exit_code = ?6
+             WHERE run = ?1",
+            params![
+                self.run,
+                run_id,
+                totals.deselected as i64,
+                totals.collection_errors as i64,
+                micros(totals.duration_ms),
+                totals.exit_code,
+            ],
+        )?;
+        let twin = connection
+            .query_row(
+                "SELECT 1 FROM run WHERE started_at_us = ?1 AND run <> ?2",
+                params![self.started_at_us, self.run],
+                |_| Ok(()),
+            )
+            .optional()?;
+        // Between runs that began in the same microsecond the id decides, which was not known before.
+        if twin.is_some() { rebuild(connection) } else { Ok(()) }
+    }
+
+    fn insert(&mut self, connection: &Connection, test: i64, entry: &Entry) -> rusqlite::Result<()> {
+        let message = entry.message.as_deref().map(|text| message_key(connection, text)).transpose()?;
+        let (worker, position) = self.place(connection, &entry.worker)?;
+        let mut insert = connection.prepare_cached(
+            "INSERT INTO result (run, test, nth, outcome, duration_us, message, worker, position)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING",
+        )?;
+        let mut nth = 0;
+        loop {
+            let inserted = insert.execute(params![
+                self.run,
+                test,
+                nth,
+                entry.outcome.code(),
+                entry.duration_us,
+                message,
+                worker,
+                position
+            ])?;
+            if inserted > 0 {
+                break;
+            }
+            nth = connection
+                .prepare_cached("SELECT max(nth) + 1 FROM result WHERE run = ?1 AND test = ?2")?
+                .query_row(params![self.run, test], |row| row.get(0))?;
+        }
+        self.counts[usize::from(entry.outcome.code())] += 1;
+        if entry.phase.is_some()
+            || entry.cause.is_some()
+            || entry.wasxfail.is_some()
+            || entry.attempts.is_some()
+            || entry.symbol_addresses.is_some()
+        {
+            connection
+                .prepare_cached(
+                    "INSERT INTO detail (run, test, nth, phase, cause, wasxfail, attempts, symbol_addresses)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                )?
+                .execute(params![
+                    self.run,
+                    test,
+                    nth,
+                    entry.phase.map(Phase::name),
+                    entry.cause,
+                    entry.wasxfail,
+                    entry.attempts,
+                    entry.symbol_addresses
+                ])?;
+        }
+        Ok(())
+    }
+
+    fn write_counts(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let [passed, failed, error, skipped, xfailed, xpassed, not_run] = self.counts;
+        connection
+            .prepare_cached(
+                "UPDATE run SET total = ?2, passed = ?3, failed = ?4, errors = ?5, skipped = ?6, xfailed = ?7,
+                                xpassed = ?8, not_run = ?9
+                 WHERE run = ?1",
+            )?
+            .execute(params![self.run, self.appended(), passed, failed, error, skipped, xfailed, xpassed, not_run])
+            .map(drop)
+    }
+
+    /// The worker's key, and the place of this result among its own.
+    fn place(&mut self, connection: &Connection, name: &Option<String>) -> rusqlite::Result<(Option<i64>, i64)> {
+        if let Some(worker) = self.workers.get_mut(name) {
+            worker.position += 1;
+            return Ok((worker.key, worker.position));
+        }
+        let key = match name {
+            None => None,
+            Some(name) => Some(key_of(
+                connection,
+                "SELECT worker FROM worker WHERE name = ?1",
+                "INSERT INTO worker (name) VALUES (?1)",
+                name,
+            )?),
+        };
+        self.workers.insert(name.clone(), Worker { key, position: 0 });
+        Ok((key, 0))
+    }
+}
+
+/// Recomputes all statistics from the results, in the order in which they count.
+pub(super) fn rebuild(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute("DELETE FROM statistics", [])?;
+    let mut tests: Vec<_> = recompute(connection)?.into_iter().collect();
+    tests.sort_unstable_by_key(|(test, _)| *test);
+    tests.iter().try_for_each(|(test, statistics)| write_statistics(connection, *test, statistics))
+}
+
+/// All statistics, from the results alone.
+pub(super) fn recompute(connection: &Connection) -> rusqlite::Result<HashMap<i64, Statistics>> {
+    let mut tests: HashMap<i64, Statistics> = HashMap::new();
+    let mut runs = connection
+        .prepare("SELECT run, started_at_us FROM run ORDER BY started_at_us, run_id IS NOT NULL, run_id, run")?;
+    let mut results =
+        connection.prepare("SELECT test, outcome, duration_us FROM result WHERE run = ?1 ORDER BY test, nth")?;
+    let mut runs = runs.query([])?;
+    while let Some(run) = runs.next()? {
+        let started_at_us = run.get(1)?;
+        let mut rows = results.query([run.get::<_, i64>(0)?])?;
+        while let Some(row) = rows.next()? {
+            let outcome = outcome_at(row, 1)?;
+            if Counts::of(outcome).is_some() {
+                tests.entry(row.get(0)?).or_default().push(outcome, row.get(2)?, started_at_us);
+            }
+        }
+    }
+    Ok(tests)
+}
+
+/// Takes a run out, its results included. The statistics still count it: rebuild them.
+pub(super) fn delete_run(connection: &Connection, run: i64) -> rusqlite::Result<()> {
+    connection.execute("DELETE FROM result WHERE run = ?1", [run])?;
+    connection.execute("DELETE FROM detail WHERE run = ?1", [run])?;
+    connection.execute("DELETE FROM run WHERE run = ?1", [run]).map(drop)
+}
+
+/// The outcome in a column. A code that this version does not know is damage, never a pass.
+pub(super) fn outcome_at(row: &rusqlite::Row, column: usize) -> rusqlite::Result<Outcome> {
+    let code = row.get(column)?;
+    Outcome::from_code(code).ok_or(rusqlite::Error::IntegralValueOutOfRange(column, code))
+}
+
+/// Reads the columns of `statistics` that follow the test, in the table's order, beginning at `first`.
+pub(super) fn statistics_at(row: &rusqlite::Row, first: usize) -> rusqlite::Result<Statistics> {
+    Ok(Statistics {
+        total_runs: row.get(first)?,
+        pass_count: row.get(first + 1)?,
+        fail_count: row.get(first + 2)?,
+        skip_count: row.get(first + 3)?,
+        duration_sum_us: row.get(first + 4)?,
+        last_outcome: Some(outcome_at(row, first + 5)?),
+        last_run_us: row.get(first + 6)?,
+        streak: row.get(first + 7)?,
+        streak_broken_us: row.get(first + 8)?,
+        flips: row.get(first + 9)?,
+        last_decided: row.get(first + 10)?,
+        recent: Recent(row.get(first + 11)?),
+    })
+}
+
+/// Counts one more result, before it is inserted.
+fn count(connection: &Connection, test: i64, entry: &Entry, run_us: i64) -> rusqlite::Result<()> {
+    if Counts::of(entry.outcome).is_none() {
+        return Ok(());
+    }
+    let mut statistics = connection
+        .prepare_cached(
+            "SELECT total_runs, pass_count, fail_count, skip_count, duration_sum_us, last_outcome, last_run_us, streak,
+                    streak_broken_us, flips, last_decided, recent
+             FROM statistics WHERE test = ?1",
+        )?
+        .query_row([test], |row| statistics_at(row, 0))
+        .optional()?
+        .unwrap_or_default();
+    if statistics.is_late(run_us) {
+        let around = around(connection, test, run_us, statistics.newer_needed(entry.outcome, run_us))?;
+        statistics.insert(entry.outcome, entry.duration_us, run_us, around);
+    } else {
+        statistics.push(entry.outcome, entry.duration_us, run_us);
+    }
+    write_statistics(connection, test, &statistics)
+}
+
+/// What stands around a late result. Costs a look-up for each run between it and what it looks for.
+fn around(connection: &Connection, test: i64, run_us: i64, newer_needed: u32) -> rusqlite::Result<Around> {
+    let newer = connection
+        .prepare_cached(
+            "SELECT count(*) FROM (
+                 SELECT 1 FROM run JOIN result ON result.run = run.run AND result.test = ?1
+                 WHERE run.started_at_us > ?2 AND result.outcome <> 6 LIMIT ?3) AS newer",
+        )?
+        .query_row(params![test, run_us, newer_needed], |row| row.get(0))?;
+    let decided = |sql: &str| -> rusqlite::Result<Option<bool>> {
+        let nearest =
+            connection.prepare_cached(sql)?.query_row(params![test, run_us], |row| outcome_at(row, 0)).optional()?;
+        Ok(nearest.map(|outcome| Counts::of(outcome) == Some(Counts::Pass)))
+    };
+    let before = decided(
+        "SELECT result.outcome FROM run JOIN result ON result.run = run.run AND result.test = ?1
+         WHERE run.started_at_us <= ?2 AND result.outcome IN (0, 1, 2, 5)
+         ORDER BY run.started_at_us DESC, result.nth DESC LIMIT 1",
+    )?;
+    let after = decided(
+        "SELECT result.outcome FROM run JOIN result ON result.run = run.run AND result.test = ?1
+         WHERE run.started_at_us > ?2 AND result.outcome IN (0, 1, 2, 5)
+         ORDER BY run.started_at_us, result.nth LIMIT 1",
+    )?;
+    Ok(Around { newer, before, after })
+}
+
+fn write_statistics(connection: &Connection, test: i64, statistics: &Statistics) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO statistics (test, total_runs, pass_count, fail_count, skip_count, duration_sum_us,
+                                     last_outcome, last_run_us, streak, streak_broken_us, flips, last_decided, recent)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+             ON CONFLICT (test) DO UPDATE SET
+                 total_runs = excluded.total_runs, pass_count = excluded.pass_count,
+                 fail_count = excluded.fail_count, skip_count = excluded.skip_count,
+                 duration_sum_us = excluded.duration_sum_us, last_outcome = excluded.last_outcome,
+                 last_run_us = excluded.last_run_us, streak = excluded.streak,
+                 streak_broken_us = excluded.streak_broken_us, flips = excluded.flips,
+                 last_decided = excluded.last_decided, recent = excluded.recent",
+        )?
+        .execute(params![
+            test,
+            statistics.total_runs,
+            statistics.pass_count,
+            statistics.fail_count,
+            statistics.skip_count,
+            statistics.duration_sum_us,
+            statistics.last_outcome.map(Outcome::code),
+            statistics.last_run_us,
+            statistics.streak,
+            statistics.streak_broken_us,
+            statistics.flips,
+            statistics.last_decided,
+            statistics.recent.0,
+        ])
+        .map(drop)
+}
+
+fn test_key(connection: &Connection, node_id: &str) -> rusqlite::Result<i64> {
+    key_of(connection, "SELECT test FROM test WHERE node_id = ?1", "INSERT INTO test (node_id) VALUES (?1)", node_id)
+}
+
+fn message_key(connection: &Connection, text: &str) -> rusqlite::Result<i64> {
+    let digest: [u8; 32] = Sha256::digest(text.as_bytes()).into();
+    let there = connection
+        .prepare_cached("SELECT message FROM message WHERE digest = ?1")?
+        .query_row([digest], |row| row.get(0))
+        .optional()?;
+    match there {
+        Some(key) => Ok(key),
+        None => {
+            connection
+                .prepare_cached("INSERT INTO message (digest, text) VALUES (?1, ?2)")?
+                .execute(params![digest, text])?;
+            Ok(connection.last_insert_rowid())
+        }
+    }
+}
+
+fn key_of(connection: &Connection, select: &str, insert: &str, text: &str) -> rusqlite::Result<i64> {
+    let there = connection.prepare_cached(select)?.query_row([text], |row| row.get(0)).optional()?;
+    match there {
+        Some(key) => Ok(key),
+        None => {
+            connection.prepare_cached(insert)?.execute([text])?;
+            Ok(connection.last_insert_rowid())
+        }
+    }
+}
+
+fn json<T: serde::Serialize + ?Sized>(value: &T) -> String {
+    // Records of strings and numbers always have a JSON form.
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+#[cfg(test)]
+#[path = "append_tests.rs"]
+mod tests;

@@ -1,0 +1,54 @@
+//! Owns what is known of a run when it begins. Knows nothing of its results.
+
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::checkout;
+use crate::record::Shard;
+
+/// The head of a run.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RunHead {
+    /// When it began, in microseconds since the Unix epoch.
+    pub started_at_us: i64,
+    /// The commit that is checked out, in hex; `None` outside a repository.
+    pub commit_id: Option<String>,
+    /// The branch; `None` when HEAD is detached.
+    pub branch: Option<String>,
+    /// Whether the tree held changes or untracked files that are not ignored. `None`: not
+    /// known; a [`super::Recorder`] of a run with a commit then asks git itself.
+    pub dirty: Option<bool>,
+    /// The machine's name.
+    pub host: String,
+    /// Python's version; empty if not known.
+    pub python_version: String,
+    /// pytest's version; empty if not known.
+    pub pytest_version: String,
+    /// The arguments of the run.
+    pub args: Vec<String>,
+    /// pytest's rootdir, absolute.
+    pub rootdir: String,
+    /// The shard, if the run was one.
+    pub shard: Option<Shard>,
+}
+
+impl RunHead {
+    /// The head of a run that begins now in `dir`: time, machine, commit and branch. Reads
+    /// a few small files; runs no git unless the repository keeps its refs in another way.
+    pub fn of_checkout(dir: &Path) -> RunHead {
+        let head = checkout::head(dir);
+        RunHead {
+            started_at_us: now_us(),
+            commit_id: head.commit_id,
+            branch: head.branch,
+            host: nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+            rootdir: dir.to_string_lossy().into_owned(),
+            ..RunHead::default()
+        }
+    }
+}
+
+/// The time, in microseconds since the Unix epoch; a clock before it reads 0.
+pub(super) fn now_us() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64)
+}

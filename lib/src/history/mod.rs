@@ -1,0 +1,75 @@
+//! Owns the memory of runs: one SQLite file that every run appends to. The map:
+//!
+//! - `schema`: tables, versions, migrations. `store`: opening a file, whatever its state.
+//! - `head`, `checkout`: what is known of a run when it begins. `canonical`: its id (pure).
+//! - `append`: writing results and keeping the statistics of their tests up to date.
+//! - `recorder`: the thread that remembers a run while it goes on.
+//! - `summaries`: what the other stages read.
+//!
+//! The SQL is plain (joins, keys, `ON CONFLICT`), integers and text, so that another
+//! database can hold the same tables; what is SQLite's own stands in `store` and `schema`.
+
+mod append;
+mod canonical;
+mod checkout;
+mod head;
+mod recorder;
+mod schema;
+mod store;
+mod summaries;
+
+pub use canonical::{RunHasher, is_run_id, micros};
+pub use head::RunHead;
+pub use recorder::{Finished, Recorder};
+pub use store::Store;
+pub use summaries::read_summaries;
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// What can be wrong with a store.
+#[derive(Debug, Error)]
+pub enum HistoryError {
+    /// There is no such file.
+    #[error("{}: no history there", path.display())]
+    Missing {
+        /// The store.
+        path: PathBuf,
+    },
+    /// The folder or the file cannot be made, opened or moved.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The store, or its folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// It was written by a later version of rpt.
+    #[error(
+        "{}: its format is version {found}, this rpt knows up to {known}; use a newer rpt or another --history",
+        path.display()
+    )]
+    Newer {
+        /// The store.
+        path: PathBuf,
+        /// The version in the file.
+        found: i64,
+        /// The newest version this rpt knows.
+        known: i64,
+    },
+    /// It is an SQLite file of another program.
+    #[error("{}: a database of another program", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// SQLite refuses.
+    #[error("{}: {source}", path.display())]
+    Sql {
+        /// The store.
+        path: PathBuf,
+        /// SQLite's reason.
+        source: rusqlite::Error,
+    },
+}

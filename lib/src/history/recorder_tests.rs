@@ -1,0 +1,180 @@
+//! Tests of `recorder`: what a run leaves behind, on good and on bad stores.
+
+use rusqlite::Connection;
+
+use super::*;
+use crate::history::{Store, read_summaries};
+use crate::outcome::Outcome;
+
+fn result(node_id: &str, outcome: Outcome) -> TestResult {
+    TestResult { node_id: node_id.to_string(), outcome, duration_ms: 1.5, ..TestResult::default() }
+}
+
+fn head() -> RunHead {
+    RunHead { started_at_us: 5, ..RunHead::default() }
+}
+
+fn state_and_total(store: &Path) -> Vec<(i64, i64)> {
+    let store = Store::open_to_read(store).unwrap();
+    let mut statement = store.connection.prepare("SELECT state, total FROM run").unwrap();
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+#[test]
+fn a_run_is_remembered_under_the_id_of_its_content() {
+    let root = tempfile::tempdir().unwrap();
+    let store = root.path().join(".rpt/history.db");
+    let recorder = Recorder::start(&store, head());
+    let results = [result("a", Outcome::Passed), result("b", Outcome::Failed)];
+    let mut hasher = RunHasher::new();
+    for result in &results {
+        recorder.push(result);
+        hasher.push(result);
+    }
+    let finished = recorder.finish(&RunComplete { total: 2, exit_code: 1, ..RunComplete::default() });
+    assert_eq!(finished, Finished { run_id: hasher.finish(&head()), remembered: true, warnings: Vec::new() });
+    assert_eq!(state_and_total(&store), [(1, 2)]);
+    let summaries = read_summaries(&store).unwrap();
+    assert_eq!((summaries["a"].pass_count, summaries["b"].fail_streak), (1, 1));
+    assert_eq!(summaries["a"].avg_duration_ms(), Some(1.5));
+}
+
+#[test]
+fn the_id_of_a_stream_is_kept() {
+    let root = tempfile::tempdir().unwrap();
+    let run_id = format!("sha256:{}", "7".repeat(64));
+    for _ in 0..2 {
+        let recorder = Recorder::start(&root.path().join("h.db"), head());
+        recorder.push(&result("a", Outcome::Passed));
+        let finished = recorder.finish(&RunComplete { run_id: run_id.clone(), ..RunComplete::default() });
+        assert_eq!(finished.run_id, run_id);
+    }
+    assert_eq!(state_and_total(&root.path().join("h.db")), [(1, 1)]);
+}
+
+#[test]
+fn a_run_without_its_end_is_flushed_and_interrupted() {
+    let root = tempfile::tempdir().unwrap();
+    let store = root.path().join("h.db");
+    for dropped in [true, false] {
+        let recorder = Recorder::start(&store, head());
+        recorder.push(&result("a", Outcome::Passed));
+        if dropped { drop(recorder) } else { assert!(recorder.interrupt().remembered) }
+    }
+    assert_eq!(state_and_total(&store), [(0, 1), (0, 1)]);
+}
+
+#[test]
+fn eight_at_once_lose_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let store = root.path().join(".rpt/history.db");
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            let store = &store;
+            scope.spawn(move || {
+                let recorder = Recorder::start(store, RunHead { started_at_us: number, ..RunHead::default() });
+                for test in 0..300 {
+                    recorder.push(&result(&format!("t{test}"), Outcome::Passed));
+                }
+                assert_eq!(recorder.finish(&RunComplete::default()).warnings, Vec::<String>::new());
+            });
+        }
+    });
+    assert_eq!(state_and_total(&store), [(1, 300); 8]);
+    let summaries = read_summaries(&store).unwrap();
+    assert!(summaries.len() == 300 && summaries.values().all(|summary| summary.pass_streak == 8));
+}
+
+#[test]
+fn a_locked_store_is_waited_for() {
+    let root = tempfile::tempdir().unwrap();
+    let store = root.path().join("h.db");
+    drop(Store::open(&store).unwrap());
+    let other = Connection::open(&store).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let recorder = Recorder::start(&store, head());
+    recorder.push(&result("a", Outcome::Passed));
+    other.execute_batch("COMMIT").unwrap();
+    assert!(recorder.finish(&RunComplete::default()).warnings.is_empty());
+    assert_eq!(state_and_total(&store), [(1, 1)]);
+}
+
+#[test]
+fn an_unusable_store_costs_one_warning_and_not_the_id() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir(root.path().join("folder")).unwrap();
+    std::fs::write(root.path().join("file"), "").unwrap();
+    let mut hasher = RunHasher::new();
+    hasher.push(&result("a", Outcome::Passed));
+    let run_id = hasher.finish(&head());
+    for store in ["folder", "file/history.db", "/dev/null/history.db", "/dev/full"] {
+        let recorder = Recorder::start(&root.path().join(store), head());
+        recorder.push(&result("a", Outcome::Passed));
+        let finished = recorder.finish(&RunComplete::default());
+        assert_eq!((finished.run_id, finished.remembered), (run_id.clone(), false), "{store}");
+        assert_eq!(finished.warnings.len(), 1);
+        assert!(finished.warnings[0].ends_with(": this run is not remembered"), "{:?}", finished.warnings);
+    }
+}
+
+#[test]
+fn a_damaged_file_is_set_aside_and_the_run_remembered() {
+    let root = tempfile::tempdir().unwrap();
+    let store = root.path().join("h.db");
+    std::fs::write(&store, "x".repeat(5000)).unwrap();
+    let recorder = Recorder::start(&store, head());
+    recorder.push(&result("a", Outcome::Passed));
+    let finished = recorder.finish(&RunComplete::default());
+    assert_eq!(finished.warnings.len(), 1);
+    assert!(finished.warnings[0].contains("set aside"), "{:?}", finished.warnings);
+    assert_eq!(state_and_total(&store), [(1, 1)]);
+}
+
+#[test]
+fn damage_inside_a_good_header_is_found_in_use() {
+    let root = tempfile::tempdir().unwrap();
+    let store = root.path().join("h.db");
+    let first = Recorder::start(&store, head());
+    first.push(&result("a", Outcome::Passed));
+    first.finish(&RunComplete::default());
+    let mut bytes = std::fs::read(&store).unwrap();
+    // The schema's page stays whole, every other page is overwritten.
+    bytes[4096..].fill(0xa5);
+    std::fs::write(&store, bytes).unwrap();
+    let recorder = Recorder::start(&store, RunHead { started_at_us: 6, ..RunHead::default() });
+    recorder.push(&result("b", Outcome::Passed));
+    let finished = recorder.finish(&RunComplete::default());
+    assert_eq!(finished.warnings.len(), 1);
+    assert!(finished.warnings[0].contains("set aside"), "{:?}", finished.warnings);
+    assert_eq!(state_and_total(&store), [(1, 1)]);
+}
+
+#[test]
+fn git_says_whether_the_tree_is_clean() {
+    let root = tempfile::tempdir().unwrap();
+    let git = |args: &[&str]| {
+        let identity = ["-c", "user.name=n", "-c", "user.email=e@example.org", "-C", root.path().to_str().unwrap()];
+        duct::cmd("git", identity.iter().chain(args)).stdout_null().run().unwrap();
+    };
+    git(&["init", "--quiet", "--initial-branch=trunk"]);
+    std::fs::write(root.path().join("a.py"), "").unwrap();
+    git(&["add", "a.py"]);
+    git(&["commit", "--quiet", "--message=one"]);
+    for (number, expected) in [(0, Some(false)), (1, Some(true))] {
+        if number == 1 {
+            std::fs::write(root.path().join("b.py"), "").unwrap();
+        }
+        let store = root.path().join(".rpt/history.db");
+        let recorder = Recorder::start(&store, RunHead::of_checkout(root.path()));
+        assert!(recorder.finish(&RunComplete::default()).warnings.is_empty());
+        let store = Store::open_to_read(&store).unwrap();
+        let (branch, commit, dirty): (String, String, Option<bool>) = store
+            .connection
+            .query_row("SELECT branch, commit_id, dirty FROM run ORDER BY run DESC LIMIT 1", [], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })
+            .unwrap();
+        assert_eq!((branch.as_str(), commit.len(), dirty), ("trunk", 40, expected));
+    }
+}

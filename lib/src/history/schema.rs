@@ -1,0 +1,139 @@
+//! Owns the tables, their version and the way from one version to the next.
+//!
+//! A result costs about 23 bytes: a row of small integers in the order of its key, in a
+//! table without a second tree. Ids, messages and workers are stored once, by content;
+//! what few results have stands in `detail`. `statistics` holds one row for each test,
+//! kept up to date in the transaction that appends its result.
+
+use rusqlite::Connection;
+
+/// Marks the file as rpt's: "rpth" in SQLite's header.
+const APPLICATION_ID: i64 = 0x7270_7468;
+
+/// One step for each version: step 0 makes version 1.
+const MIGRATIONS: &[&str] = &[VERSION_1];
+
+/// The newest version.
+pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
+
+/// run_id is null until a run is complete. Times are microseconds (started_at_us: since the
+/// Unix epoch). state: 0 interrupted, 1 complete. Outcome codes: `Outcome::code`. nth tells
+/// results of one test in one run apart: 0 but for a test that ran twice. position is
+/// the place of a result among those of its worker, in the order in which they came, from 0.
+const VERSION_1: &str = "
+CREATE TABLE run (
+    run INTEGER PRIMARY KEY,
+    run_id TEXT UNIQUE,
+    state INTEGER NOT NULL,
+    started_at_us BIGINT NOT NULL,
+    commit_id TEXT,
+    branch TEXT,
+    dirty INTEGER,
+    host TEXT NOT NULL,
+    python_version TEXT NOT NULL,
+    pytest_version TEXT NOT NULL,
+    args TEXT NOT NULL,
+    rootdir TEXT NOT NULL,
+    shard TEXT,
+    total INTEGER NOT NULL DEFAULT 0,
+    passed INTEGER NOT NULL DEFAULT 0,
+    failed INTEGER NOT NULL DEFAULT 0,
+    errors INTEGER NOT NULL DEFAULT 0,
+    skipped INTEGER NOT NULL DEFAULT 0,
+    xfailed INTEGER NOT NULL DEFAULT 0,
+    xpassed INTEGER NOT NULL DEFAULT 0,
+    not_run INTEGER NOT NULL DEFAULT 0,
+    deselected INTEGER NOT NULL DEFAULT 0,
+    collection_errors INTEGER NOT NULL DEFAULT 0,
+    duration_us BIGINT,
+    exit_code INTEGER
+);
+CREATE INDEX run_by_start ON run (started_at_us);
+CREATE TABLE test (
+    test INTEGER PRIMARY KEY,
+    node_id TEXT NOT NULL UNIQUE
+);
+CREATE TABLE message (
+    message INTEGER PRIMARY KEY,
+    digest BLOB NOT NULL UNIQUE,
+    text TEXT NOT NULL
+);
+CREATE TABLE worker (
+    worker INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE
+);
+CREATE TABLE result (
+    run INTEGER NOT NULL,
+    test INTEGER NOT NULL,
+    nth INTEGER NOT NULL,
+    outcome INTEGER NOT NULL,
+    duration_us BIGINT NOT NULL,
+    message INTEGER,
+    worker INTEGER,
+    position INTEGER NOT NULL,
+    PRIMARY KEY (run, test, nth)
+) WITHOUT ROWID;
+CREATE TABLE detail (
+    run INTEGER NOT NULL,
+    test INTEGER NOT NULL,
+    nth INTEGER NOT NULL,
+    phase TEXT,
+    cause TEXT,
+    wasxfail TEXT,
+    attempts TEXT,
+    symbol_addresses TEXT,
+    PRIMARY KEY (run, test, nth)
+) WITHOUT ROWID;
+CREATE TABLE statistics (
+    test INTEGER PRIMARY KEY,
+    total_runs INTEGER NOT NULL,
+    pass_count INTEGER NOT NULL,
+    fail_count INTEGER NOT NULL,
+    skip_count INTEGER NOT NULL,
+    duration_sum_us BIGINT NOT NULL,
+    last_outcome INTEGER NOT NULL,
+    last_run_us BIGINT NOT NULL,
+    streak INTEGER NOT NULL,
+    streak_broken_us BIGINT,
+    flips INTEGER NOT NULL,
+    last_decided INTEGER,
+    recent BIGINT NOT NULL
+);
+";
+
+/// What a file holds, by its header.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    /// Nothing yet.
+    Empty,
+    /// A store of this version.
+    Store(i64),
+    /// Another program's tables.
+    Foreign,
+}
+
+/// Reads what the file holds.
+pub(super) fn content(connection: &Connection) -> rusqlite::Result<Content> {
+    let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    if pragma("application_id")? == APPLICATION_ID {
+        return Ok(Content::Store(pragma("user_version")?));
+    }
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
+    Ok(if tables == 0 { Content::Empty } else { Content::Foreign })
+}
+
+/// Brings an empty file or a store of an older version to the newest one, all steps or none.
+pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    // Another process may have been faster: the version counts once the lock is held.
+    let from = match content(&transaction)? {
+        Content::Store(version) => version,
+        Content::Empty | Content::Foreign => 0,
+    };
+    for step in MIGRATIONS.iter().skip(from as usize) {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()
+}

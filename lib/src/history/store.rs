@@ -1,0 +1,242 @@
+//! Owns opening a store, whatever state its file is in. Knows SQLite's ways; knows
+//! nothing of runs.
+//!
+//! A store is in WAL mode: one writer at a time, readers never wait, and a process that
+//! is killed leaves a whole file. Making, migrating and setting aside a file happen under
+//! a lock on its folder, so that eight runs that begin at once make one store.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use super::HistoryError;
+use super::schema::{self, Content};
+use crate::project::FOLDER;
+
+/// How long a writer waits for another before it gives up.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Tells a file from another one that took its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity(u64, u64);
+
+impl Identity {
+    fn of(path: &Path) -> Option<Identity> {
+        std::fs::metadata(path).ok().map(|file| Identity(file.dev(), file.ino()))
+    }
+}
+
+/// An open store.
+pub struct Store {
+    pub(super) connection: Connection,
+    path: PathBuf,
+}
+
+impl Store {
+    /// Opens the store for writing; makes it, and its folder, where there is none.
+    pub fn open(path: &Path) -> Result<Store, HistoryError> {
+        let folder = make_folder(path)?;
+        let _lock = lock(&folder);
+        Store::open_locked(path)
+    }
+
+    /// Opens a store that exists for reading. Works on a read-only medium too.
+    pub fn open_to_read(path: &Path) -> Result<Store, HistoryError> {
+        if !path.exists() {
+            return Err(HistoryError::Missing { path: path.to_path_buf() });
+        }
+        refuse_folder(path)?;
+        match Store::read_only(path, false) {
+            Ok((store, Content::Store(schema::VERSION))) => Ok(store),
+            // An older version is brought up to date first.
+            Ok((_, Content::Store(_) | Content::Empty)) => Store::open(path),
+            Ok((_, Content::Foreign)) => Err(HistoryError::Foreign { path: path.to_path_buf() }),
+            // In WAL mode even a reader needs a file beside the store. Where none can be made nobody writes either.
+            Err(HistoryError::Sql { source, .. }) if cannot_open(&source) => Ok(Store::read_only(path, true)?.0),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Opens the store for writing. A damaged file is moved away first; the text says so.
+    /// `found_damaged` is a store whose damage showed itself later, in use.
+    pub(super) fn open_or_set_aside(
+        path: &Path,
+        found_damaged: Option<Identity>,
+    ) -> Result<(Store, Option<String>), HistoryError> {
+        let folder = make_folder(path)?;
+        let _lock = lock(&folder);
+        // Another process may have replaced the file by now.
+        let reason = if found_damaged.is_some() && Identity::of(path) == found_damaged {
+            "damaged".to_string()
+        } else {
+            match Store::open_locked(path) {
+                Err(HistoryError::Sql { source, .. }) if is_damage(&source) => source.to_string(),
+                other => return other.map(|store| (store, None)),
+            }
+        };
+        let aside = set_aside(path)?;
+        let store = Store::open_locked(path)?;
+        let aside = aside.display();
+        Ok((store, Some(format!("{}: {reason}: set aside as {aside}, a new history begins", path.display()))))
+    }
+
+    /// Which file this is.
+    pub(super) fn identity(&self) -> Option<Identity> {
+        Identity::of(&self.path)
+    }
+
+    /// Names the store in an error of SQLite's.
+    pub(super) fn error(&self, source: rusqlite::Error) -> HistoryError {
+        sql_error(&self.path, source)
+    }
+
+    /// Runs `act` in a transaction: all of it or nothing. Waits for another writer up to the limit.
+    pub(super) fn write<T>(&mut self, act: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, HistoryError> {
+        let path = &self.path;
+        let done = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).and_then(|transaction| {
+            let value = act(&transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        });
+        done.map_err(|source| sql_error(path, source))
+    }
+
+    fn open_locked(path: &Path) -> Result<Store, HistoryError> {
+        refuse_folder(path)?;
+        let failed = |source| sql_error(path, source);
+        let connection = Connection::open(path).map_err(failed)?;
+        connection.busy_timeout(PATIENCE).map_err(failed)?;
+        let mut store = Store { connection, path: path.to_path_buf() };
+        let content = schema::content(&store.connection).map_err(failed)?;
+        store.refuse(&content)?;
+        store.connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())).map_err(failed)?;
+        // In WAL mode NORMAL never harms the file; a power cut may cost the last transactions.
+        store.connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
+        // Negative: KiB. The statistics and ids of 10,000 tests, which every run touches, fit.
+        store.connection.pragma_update(None, "cache_size", -8192).map_err(failed)?;
+        store.connection.set_prepared_statement_cache_capacity(64);
+        if content != Content::Store(schema::VERSION) {
+            schema::migrate(&mut store.connection).map_err(failed)?;
+        }
+        Ok(store)
+    }
+
+    fn read_only(path: &Path, immutable: bool) -> Result<(Store, Content), HistoryError> {
+        let failed = |source| sql_error(path, source);
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+        let connection = if immutable {
+            let text = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+            Connection::open_with_flags(format!("file:{text}?immutable=1"), flags)
+        } else {
+            Connection::open_with_flags(path, flags)
+        };
+        let connection = connection.map_err(failed)?;
+        connection.busy_timeout(PATIENCE).map_err(failed)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        let store = Store { connection, path: path.to_path_buf() };
+        let content = schema::content(&store.connection).map_err(failed)?;
+        store.refuse(&content)?;
+        Ok((store, content))
+    }
+
+    fn refuse(&self, content: &Content) -> Result<(), HistoryError> {
+        let path = self.path.clone();
+        match *content {
+            Content::Store(found) if found > schema::VERSION => {
+                Err(HistoryError::Newer { path, found, known: schema::VERSION })
+            }
+            Content::Foreign => Err(HistoryError::Foreign { path }),
+            Content::Store(_) | Content::Empty => Ok(()),
+        }
+    }
+}
+
+/// Whether SQLite says that the file itself is damaged, so that setting it aside helps.
+pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
+}
+
+fn cannot_open(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::CannotOpen | rusqlite::ErrorCode::ReadOnly))
+}
+
+fn sql_error(path: &Path, source: rusqlite::Error) -> HistoryError {
+    HistoryError::Sql { path: path.to_path_buf(), source }
+}
+
+/// SQLite's own words for a folder are "unable to open database file".
+fn refuse_folder(path: &Path) -> Result<(), HistoryError> {
+    if path.is_dir() {
+        return Err(HistoryError::Io { path: path.to_path_buf(), source: ErrorKind::IsADirectory.into() });
+    }
+    Ok(())
+}
+
+/// Makes the store's folder. `.rpt` hides itself from git.
+fn make_folder(path: &Path) -> Result<PathBuf, HistoryError> {
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+        _ => PathBuf::from("."),
+    };
+    let failed = |source| HistoryError::Io { path: folder.clone(), source };
+    std::fs::create_dir_all(&folder).map_err(failed)?;
+    let ignore = folder.join(".gitignore");
+    if folder.file_name().is_some_and(|name| name == FOLDER) && !ignore.exists() {
+        std::fs::write(ignore, "*\n").map_err(failed)?;
+    }
+    Ok(folder)
+}
+
+/// Locks the folder. Where the file system knows no locks, or somebody holds this one for
+/// too long, the work goes on without: SQLite's own locks still keep the file whole.
+fn lock(folder: &Path) -> Option<Flock<File>> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match Flock::lock(File::open(folder).ok()?, FlockArg::LockExclusiveNonblock) {
+            Ok(held) => return Some(held),
+            Err((_, Errno::EWOULDBLOCK)) if Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            Err(_) => return None,
+        }
+    }
+}
+
+/// Moves a damaged store, its journal included, to a name that tells when.
+fn set_aside(path: &Path) -> Result<PathBuf, HistoryError> {
+    let with = |base: &Path, suffix: &str| {
+        let mut name = OsString::from(base);
+        name.push(suffix);
+        PathBuf::from(name)
+    };
+    let stamp = jiff::Timestamp::now().strftime(".damaged-%Y%m%dT%H%M%SZ").to_string();
+    let free = |suffix: &String| !with(path, suffix).exists();
+    let suffix = std::iter::once(stamp.clone())
+        .chain((2..1000).map(|count| format!("{stamp}-{count}")))
+        .find(free)
+        .unwrap_or(stamp);
+    let aside = with(path, &suffix);
+    std::fs::rename(path, &aside).map_err(|source| HistoryError::Io { path: path.to_path_buf(), source })?;
+    // A journal left behind would be played into the new store.
+    for journal in ["-wal", "-shm"] {
+        match std::fs::rename(with(path, journal), with(&aside, journal)) {
+            Err(source) if source.kind() != ErrorKind::NotFound => {
+                return Err(HistoryError::Io { path: with(path, journal), source });
+            }
+            _ => {}
+        }
+    }
+    Ok(aside)
+}
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

@@ -1,0 +1,41 @@
+//! Owns reading the statistics of all tests at once: what orders, shards and reports need.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use super::HistoryError;
+use super::append::statistics_at;
+use super::store::Store;
+use crate::summary::TestSummary;
+
+/// What history knows of every test, by node id. A store that does not exist knows nothing.
+pub fn read_summaries(store: &Path) -> Result<HashMap<Box<str>, TestSummary>, HistoryError> {
+    let store = match Store::open_to_read(store) {
+        Err(HistoryError::Missing { .. }) => return Ok(HashMap::new()),
+        other => other?,
+    };
+    let mut summaries = HashMap::new();
+    store.each_summary(|summary| {
+        summaries.insert(summary.node_id.as_str().into(), summary);
+    })?;
+    Ok(summaries)
+}
+
+impl Store {
+    /// Calls `see` with what history knows of each test, in the order in which they were first seen.
+    pub fn each_summary(&self, mut see: impl FnMut(TestSummary)) -> Result<(), HistoryError> {
+        let mut read = || -> rusqlite::Result<()> {
+            let mut statement = self.connection.prepare(
+                "SELECT test.node_id, total_runs, pass_count, fail_count, skip_count, duration_sum_us, last_outcome,
+                        last_run_us, streak, streak_broken_us, flips, last_decided, recent
+                 FROM statistics JOIN test ON test.test = statistics.test ORDER BY statistics.test",
+            )?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                see(statistics_at(row, 1)?.summary(row.get(0)?));
+            }
+            Ok(())
+        };
+        read().map_err(|source| self.error(source))
+    }
+}

@@ -1,0 +1,129 @@
+//! Owns the order in which tests run: strategies, and which tests stay together
+//! while they are moved. Pure: history and the seed are arguments.
+//!
+//! Every strategy is a rank for each test. Tests that stay together form a
+//! block, a block stands where its first member would, and inside it the ranks
+//! decide again. Equal ranks keep the order in which the tests were given.
+
+mod rank;
+mod why;
+
+use std::collections::HashMap;
+
+use clap::ValueEnum;
+
+use crate::estimate::Estimates;
+use crate::unit::{Keep, Subject, UnitKey};
+use rank::Rank;
+pub use why::why;
+
+/// `--by`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, ValueEnum)]
+pub enum Strategy {
+    /// Tests in a failure streak, then flaky ones, then new ones, then the rest, slowest first.
+    #[default]
+    Risk,
+    /// Tests whose newest run failed, then the rest as given.
+    FailedFirst,
+    /// Tests never seen, then the rest as given.
+    NewFirst,
+    /// By expected time, longest first.
+    Slowest,
+    /// By expected time, shortest first.
+    Fastest,
+    /// By a hash of seed and node id.
+    Random,
+    /// As they come.
+    Given,
+}
+
+impl Strategy {
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Strategy::Risk => "risk",
+            Strategy::FailedFirst => "failed-first",
+            Strategy::NewFirst => "new-first",
+            Strategy::Slowest => "slowest",
+            Strategy::Fastest => "fastest",
+            Strategy::Random => "random",
+            Strategy::Given => "given",
+        }
+    }
+
+    /// Whether it does nothing without a history.
+    pub fn needs_history(self) -> bool {
+        !matches!(self, Strategy::Random | Strategy::Given)
+    }
+}
+
+/// A test at its new place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed {
+    /// Which subject it is.
+    pub subject: usize,
+    /// The first member of its block; `None` where it moved alone.
+    pub leader: Option<usize>,
+}
+
+/// The order of `subjects` under `strategy`, first to run first. `seed` is for
+/// [`Strategy::Random`]. `given` moves nothing, groups included.
+pub fn arrange(subjects: &[Subject], estimates: &Estimates, strategy: Strategy, keep: Keep, seed: u64) -> Vec<Placed> {
+    if strategy == Strategy::Given {
+        return as_given(subjects);
+    }
+    let ranks: Vec<Rank> = subjects
+        .iter()
+        .enumerate()
+        .map(|(index, subject)| rank::of(subject, estimates.time_us(index), strategy, seed))
+        .collect();
+    let mut ranked: Vec<usize> = (0..subjects.len()).collect();
+    ranked.sort_by(|&left, &right| ranks[left].compare(&ranks[right]));
+    gather(subjects, &ranks, &ranked, keep)
+}
+
+/// The order in which `subjects` came.
+fn as_given(subjects: &[Subject]) -> Vec<Placed> {
+    (0..subjects.len()).map(|subject| Placed { subject, leader: None }).collect()
+}
+
+/// Brings the members of each block together at the place of the first of them.
+fn gather(subjects: &[Subject], ranks: &[Rank], ranked: &[usize], keep: Keep) -> Vec<Placed> {
+    let mut blocks: Vec<Vec<Placed>> = Vec::new();
+    let mut opened: HashMap<BlockKey, usize> = HashMap::new();
+    for &subject in ranked {
+        let Some(key) = block_of(&subjects[subject], &ranks[subject], keep) else {
+            blocks.push(vec![Placed { subject, leader: None }]);
+            continue;
+        };
+        let block = *opened.entry(key).or_insert_with(|| {
+            blocks.push(Vec::new());
+            blocks.len() - 1
+        });
+        let leader = blocks[block].first().map_or(subject, |first| first.subject);
+        blocks[block].push(Placed { subject, leader: Some(leader) });
+    }
+    blocks.concat()
+}
+
+/// A block that keeps a fixture scope together stays inside its tier: a new
+/// test does not pull its whole file before the other new tests. A group is one
+/// block, whatever the tiers of its members.
+#[derive(PartialEq, Eq, Hash)]
+enum BlockKey<'a> {
+    Group(&'a str),
+    Scope(u8, UnitKey<'a>),
+}
+
+/// The block of a test; `None` where it moves alone.
+fn block_of<'a>(subject: &Subject<'a>, rank: &Rank, keep: Keep) -> Option<BlockKey<'a>> {
+    match subject.group {
+        Some(group) => Some(BlockKey::Group(group)),
+        None if keep == Keep::Test || rank.alone => None,
+        None => Some(BlockKey::Scope(rank.tier, UnitKey::of(subject, keep))),
+    }
+}
+
+#[cfg(test)]
+#[path = "order_tests.rs"]
+mod tests;

@@ -1,0 +1,54 @@
+//! Owns where a project keeps what rpt remembers: `.rpt/` at pytest's rootdir.
+//! Knows paths and the environment, not what the files hold.
+
+use std::path::{Path, PathBuf};
+
+/// The folder at rootdir.
+pub const FOLDER: &str = ".rpt";
+
+/// The store's file in it.
+pub const HISTORY: &str = "history.db";
+
+/// The environment's name for the store.
+pub const HISTORY_VARIABLE: &str = "RPT_HISTORY";
+
+/// The store that a reader should look at: the flag, else `RPT_HISTORY`, else the
+/// one of `rootdir_hint`, else the one of the nearest ancestor of `cwd` that has one.
+/// What the user named is returned whether it exists or not; the others exist.
+pub fn find_history(flag: Option<PathBuf>, rootdir_hint: Option<&Path>, cwd: &Path) -> Option<PathBuf> {
+    named(flag)
+        .or_else(|| rootdir_hint.map(default_in).filter(|store| store.exists()))
+        .or_else(|| cwd.ancestors().map(default_in).find(|store| store.exists()))
+}
+
+/// The store that a run at `rootdir` is recorded in: the flag, else `RPT_HISTORY`,
+/// else `rootdir/.rpt/history.db`.
+pub fn history_for_run(flag: Option<PathBuf>, rootdir: &Path) -> PathBuf {
+    named(flag).unwrap_or_else(|| default_in(rootdir))
+}
+
+fn named(flag: Option<PathBuf>) -> Option<PathBuf> {
+    flag.or_else(|| std::env::var_os(HISTORY_VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from))
+}
+
+fn default_in(folder: &Path) -> PathBuf {
+    folder.join(FOLDER).join(HISTORY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_store_is_found() {
+        let root = tempfile::tempdir().unwrap();
+        let (outer, inner) = (root.path().join("a"), root.path().join("a/b/c"));
+        std::fs::create_dir_all(&inner).unwrap();
+        std::fs::create_dir_all(outer.join(FOLDER)).unwrap();
+        std::fs::write(default_in(&outer), "").unwrap();
+        assert_eq!(find_history(None, None, &inner), Some(default_in(&outer)));
+        assert_eq!(find_history(None, Some(&inner), &inner), Some(default_in(&outer)));
+        assert_eq!(find_history(Some("x.db".into()), None, &inner), Some("x.db".into()));
+        assert_eq!(history_for_run(None, &inner), default_in(&inner));
+    }
+}
