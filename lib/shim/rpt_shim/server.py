@@ -111,6 +111,7 @@ class Server:
             "inipath": wire.text(config.inipath) if config.inipath else None,
             "python_version": "%d.%d.%d" % sys.version_info[:3],
             "pytest_version": pytest.__version__,
+            "live_output": option.capture in ("no", "tee-sys"),
             "maxfail": option.maxfail or 0,
             "continue_on_collection_errors": bool(option.continue_on_collection_errors),
             "fork_hazards": self._fork_hazards(),

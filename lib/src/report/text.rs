@@ -88,14 +88,14 @@ impl<'a> Text<'a> {
 
     fn failure(&mut self, result: &TestResult) {
         let name = headline(&result.node_id);
+        let decided = result.attempts.iter().find(|part| part.message.is_some() && part.message == result.message);
+        let subtest = decided.and_then(|part| part.subtest.as_deref()).map(|subtest| format!(" {}", one_line(subtest)));
         let head = match (result.outcome, result.when) {
             (Outcome::Error, Some(when)) => format!("ERROR at {} of {name}", when.name()),
-            _ => name.clone(),
+            _ => format!("{name}{}", subtest.unwrap_or_default()),
         };
         self.painted(BOLD_RED, &self.style.rule('_', &head));
-        if let Some(message) = &result.message {
-            self.line(message.trim_end());
-        }
+        self.longrepr(result.message.as_deref().unwrap_or_default());
         for (title, content) in &result.sections {
             self.line(&self.style.rule('-', title));
             self.line(content.trim_end_matches('\n'));
@@ -110,8 +110,16 @@ impl<'a> Text<'a> {
             let phase = if part.when == Phase::Call { "" } else { part.when.name() };
             let head = format!("{name}{} {phase}", subtest.unwrap_or_default());
             self.painted(BOLD_RED, &self.style.rule('_', head.trim_end()));
-            self.line(part.message.as_deref().unwrap_or_default().trim_end());
+            self.longrepr(part.message.as_deref().unwrap_or_default());
         }
+    }
+
+    /// pytest's text, with the indentation of its first line, which `longreprtext` strips.
+    fn longrepr(&mut self, text: &str) {
+        self.line("");
+        let is_source = ["def ", "async def ", "class ", "@"].iter().any(|start| text.starts_with(start));
+        let indent = if is_source { "    " } else { "" };
+        self.line(&format!("{indent}{}", text.trim_end()));
     }
 
     /// Equal warnings once, with the tests they came from.

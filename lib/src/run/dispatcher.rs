@@ -50,6 +50,9 @@ pub(super) struct Dispatcher<'a> {
     pub workers: usize,
     /// Stop after so many failed reports; 0: never.
     pub maxfail: u32,
+    /// What workers print is shown as it comes; else once they end, unless it
+    /// explains the end of one that died in a test.
+    pub live_output: bool,
     /// The run's name for `testrun_uid`.
     pub uid: String,
     pub sinks: &'a mut Sinks,
@@ -304,7 +307,9 @@ impl State<'_> {
             }
             Event::Output(index, bytes) => {
                 self.slots[index].keep_tail(&bytes);
-                self.run.sinks.report.output(&bytes);
+                if self.run.live_output {
+                    self.run.sinks.report.output(&bytes);
+                }
             }
             Event::Drained(index) => {
                 self.slots[index].drained = true;
@@ -463,8 +468,11 @@ impl State<'_> {
         let tail = String::from_utf8_lossy(&slot.tail).trim().to_string();
         let mut back: Unit = slot.given.drain(..).collect();
         back.extend(slot.backlog.drain(..));
+        let printed = std::mem::take(&mut slot.tail);
         let (name, finished, fruitless) = (slot.name.clone(), slot.finished, slot.done.0 == 0);
-        if let Some((item, _)) = slot.running.take() {
+        let running = slot.running.take();
+        let died_in_test = running.is_some();
+        if let Some((item, _)) = running {
             let id = &self.run.items[item as usize].node_id;
             let mut message = format!("the worker {name} ended while it ran this test: {cause}");
             if !tail.is_empty() {
@@ -479,7 +487,10 @@ impl State<'_> {
             if self.run.maxfail > 0 && self.failed_reports >= u64::from(self.run.maxfail) {
                 self.stop_with(Ending::Complete, format!("stopping after {} failures", self.failed_reports));
             }
-        } else if !finished && self.stopped.is_none() {
+        } else if !self.run.live_output {
+            self.run.sinks.report.output(&printed);
+        }
+        if !died_in_test && !finished && self.stopped.is_none() {
             self.fruitless += u32::from(fruitless);
             self.run.sinks.report.note(&format!("{name} ended outside a test: {cause}"));
             if back.is_empty() || self.fruitless >= FRUITLESS_LIMIT {

@@ -308,6 +308,7 @@ impl<'a> Run<'a> {
             host,
             workers: if here { 1 } else { workers },
             maxfail: self.options.maxfail.unwrap_or(collected.maxfail),
+            live_output: collected.live_output,
             uid: run_uid(&self.head),
             sinks: &mut sinks,
             events,

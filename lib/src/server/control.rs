@@ -132,6 +132,8 @@ pub struct Collected {
     pub python_version: String,
     /// `9.2.0`
     pub pytest_version: String,
+    /// What tests print is meant to be seen as it comes (`-s`).
+    pub live_output: bool,
     /// `--maxfail` from pytest's own configuration; 0: none.
     pub maxfail: u32,
     /// `--continue-on-collection-errors` from pytest's own configuration.
