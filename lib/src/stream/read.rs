@@ -203,8 +203,8 @@ impl<R: Read> Reader<R> {
         self.buffer.drain(..self.start);
         self.start = 0;
         let kept = self.buffer.len();
-        let wanted = CHUNK.max(kept);
-        self.buffer.resize(kept + wanted, 0);
+        // Never more than one chunk: what is made room for is zeroed, and a pipe fills little of it.
+        self.buffer.resize(kept + CHUNK, 0);
         let read = loop {
             match self.source.read(&mut self.buffer[kept..]) {
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
