@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from rpt_shim import inventory, reports, surroundings, wire
+from rpt_shim import cache, inventory, reports, surroundings, wire
 from rpt_shim.worker import Worker, describe_warning
 
 #: Modules whose threads or devices do not survive a fork.
@@ -111,12 +111,25 @@ class Server:
             "inipath": wire.text(config.inipath) if config.inipath else None,
             "python_version": "%d.%d.%d" % sys.version_info[:3],
             "pytest_version": pytest.__version__,
+            "holds_failures": cache.holds_failures(config),
+            "refused": self._refused(option),
             "live_output": option.capture in ("no", "tee-sys"),
             "maxfail": option.maxfail or 0,
             "continue_on_collection_errors": bool(option.continue_on_collection_errors),
             "fork_hazards": self._fork_hazards(),
             "pid": os.getpid(),
         }
+
+    def _refused(self, option: Any) -> list[str]:
+        """Options that mean something else, or nothing, where workers run the tests."""
+        present = {
+            "--collect-only": getattr(option, "collectonly", False),
+            "--pdb": getattr(option, "usepdb", False),
+            "--trace": getattr(option, "trace", False),
+            "--junitxml": getattr(option, "xmlpath", None),
+            "--stepwise": getattr(option, "stepwise", False),
+        }
+        return [name for name, value in present.items() if value]
 
     def _fork_hazards(self) -> list[str]:
         others = [thread.name for thread in threading.enumerate() if thread is not threading.current_thread()]
@@ -172,12 +185,15 @@ class Server:
             self._reap()
 
     def _wait(self, deadline: float | None) -> list[Any]:
-        watched: list[Any] = [fd for _, fd in self.children.values() if fd is not None]
-        watched += [source for source in (self.control, self.listener) if source is not None]
+        poll = select.poll()
+        sources = {source.fileno(): source for source in (self.control, self.listener) if source is not None}
+        for fd in [*sources, *(fd for _, fd in self.children.values() if fd is not None)]:
+            poll.register(fd, select.POLLIN)
         timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
         if any(fd is None for _, fd in self.children.values()):
             timeout = CHILD_POLL if timeout is None else min(timeout, CHILD_POLL)
-        return select.select(watched, [], [], timeout)[0]
+        ready = poll.poll(None if timeout is None else timeout * 1000)
+        return [sources[fd] for fd, _ in ready if fd in sources]
 
     def _answer(self, session: pytest.Session, request: dict[str, Any], fds: list[int]) -> bool:
         """Does what a request asks. True: this process has run its tests and the
@@ -191,6 +207,8 @@ class Server:
         elif operation == "run":
             self._run_here(session, request, fds)
             return True
+        elif operation == "remember":
+            cache.remember(session.config, request["failed"], request["ran"])
         elif operation == "linger":
             self._listen(session.config, request["socket"])
             self.control.send({"type": "lingering"})
@@ -212,9 +230,7 @@ class Server:
         # What is buffered here would be written by every worker again.
         sys.stdout.flush()
         sys.stderr.flush()
-        basetemp = getattr(session.config, "_tmp_path_factory", None)
-        if basetemp is not None:
-            basetemp.getbasetemp()
+        surroundings.make_base_temporary_folder(session.config)
         with warnings.catch_warnings():
             # Python warns of forking with threads; rpt's --exec auto has decided.
             warnings.simplefilter("ignore", DeprecationWarning)

@@ -95,13 +95,24 @@ def own_fault_handler(config: pytest.Config) -> None:
         os.dup2(2, config.stash[key], inheritable=False)
 
 
+def make_base_temporary_folder(config: pytest.Config) -> None:
+    """Makes the folder that all workers' folders lie in. Where it cannot be made,
+    tests that need one say so, as they do without workers."""
+    factory = getattr(config, "_tmp_path_factory", None)
+    if factory is not None:
+        with contextlib.suppress(OSError):
+            factory.getbasetemp()
+
+
 def own_temporary_folder(config: pytest.Config, worker: str) -> None:
     """`popen-gw0` below the run's base folder, as pytest-xdist names it, so that
     `tmp_path_factory.getbasetemp().parent` is shared by all workers."""
     factory = getattr(config, "_tmp_path_factory", None)
     if factory is None:
         return
-    factory._given_basetemp = Path(factory.getbasetemp(), f"popen-{worker}")
+    make_base_temporary_folder(config)
+    if factory._basetemp is not None:
+        factory._given_basetemp = Path(factory._basetemp, f"popen-{worker}")
     factory._basetemp = None
     if hasattr(factory, "_next_number"):
         factory._next_number = {}

@@ -101,6 +101,16 @@ impl Report {
         self.note(text);
     }
 
+    /// Tests that failed or were in error.
+    pub fn failed_ids(&self) -> impl Iterator<Item = &str> {
+        self.failures.iter().map(|result| result.node_id.as_str())
+    }
+
+    /// Tests that were asked for and did not run.
+    pub fn not_run_ids(&self) -> impl Iterator<Item = &str> {
+        self.not_run.iter().map(|(id, _)| &**id)
+    }
+
     /// Keeps a line for the end, after the summary.
     pub fn last_word(&mut self, text: String) {
         self.notes.push(text);

@@ -2,6 +2,7 @@
 //! begun and ended. Every requested test leaves it with exactly one result.
 
 use std::collections::VecDeque;
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
@@ -544,6 +545,13 @@ impl State<'_> {
 
     /// The first signal lets fixtures be torn down, the second does not wait.
     fn signal(&mut self, signal: i32) {
+        if matches!(self.run.host, Host::Here { .. })
+            && signal == Signal::SIGINT as i32
+            && std::io::stdin().is_terminal()
+        {
+            // The terminal gave it to the tests too, and a debugger may make use of it.
+            return;
+        }
         let first = !std::mem::replace(&mut self.signalled, true);
         let name = Signal::try_from(signal).map_or("a signal", Signal::as_str);
         self.stop(Ending::Interrupted { reason: format!("interrupted by {name}"), exit_code: None });

@@ -86,7 +86,6 @@ pub struct RunOptions {
 /// Runs what is asked for.
 pub fn run(options: &RunOptions) -> anyhow::Result<Exit> {
     let began = Instant::now();
-    refuse_debugger(options)?;
     let cwd = std::env::current_dir().context("cannot read the current folder")?;
     let request = Request::read(&options.pytest, &cwd)?;
     if request.is_empty() && request.collect_errors.is_empty() && request.shard.is_none() {
@@ -98,6 +97,7 @@ pub fn run(options: &RunOptions) -> anyhow::Result<Exit> {
     }
     let python = find_python(options.pytest.python.as_deref(), &cwd).map_err(as_usage)?;
     let mut server = obtain_server(options, &request, &python, &cwd)?;
+    refuse(options, &server.server.collected)?;
     let items = match std::mem::take(&mut server.items) {
         Some(items) => items,
         None => server.server.brief_items()?,
@@ -116,19 +116,21 @@ fn drop_ids<T>(mut request: Request, body: impl FnOnce(&Request) -> T) -> T {
     body(&request)
 }
 
-/// A debugger needs the terminal, which workers do not have.
-fn refuse_debugger(options: &RunOptions) -> Result<(), Fault> {
-    let asked = options
-        .pytest
-        .pytest_args
-        .iter()
-        .find(|argument| matches!(argument.as_str(), "--pdb" | "--trace") || argument.starts_with("--pdbcls"));
-    match asked {
-        Some(argument) if options.workers != Workers::Exactly(0) => {
-            Err(Fault::usage(format!("{argument} needs the terminal, which workers do not have: add -n 0")))
+/// Options that would do nothing, or write something wrong, are refused.
+fn refuse(options: &RunOptions, collected: &Collected) -> Result<(), Fault> {
+    let workers = options.workers != Workers::Exactly(0);
+    for option in &collected.refused {
+        match option.as_str() {
+            "--collect-only" => return Err(Fault::usage("--collect-only runs nothing: use rpt-collect")),
+            option if workers => {
+                return Err(Fault::usage(format!(
+                    "pytest's {option} works in one process only: add -n 0, or leave it out"
+                )));
+            }
+            _ => {}
         }
-        _ => Ok(()),
     }
+    Ok(())
 }
 
 /// A server that holds the requested tests, and its items where they were asked for already.
@@ -317,16 +319,25 @@ impl<'a> Run<'a> {
         for outcome in Outcome::ALL {
             (0..tally.of(outcome)).for_each(|_| outcomes.tally.add(outcome));
         }
-        let exit = self.finish(sinks, outcomes, began);
         // The server ends with its connection; it is waited for so that nothing outlives the run.
         if let Host::Fork(mut writer) = host {
+            // A server that is gone has said so already.
+            let ran = if collected.holds_failures { &selection.order[..] } else { &[] };
+            let _ = writer.send(&sinks.for_last_failed(items, ran), &[]);
             writer.close();
         }
+        let exit = self.finish(sinks, outcomes, began);
         if let Some(thread) = waited_for {
+            // It ends with the server, and has nothing to say.
             let _ = thread.join();
         }
         if let Some(mut process) = process {
-            let _ = process.wait();
+            let printed = process.printed();
+            if exit.as_ref().is_ok_and(|exit| *exit == Exit::Internal) {
+                // What a broken server said before it ended; a stderr that is closed has no reader.
+                let _ = std::io::Write::write_all(&mut std::io::stderr(), printed.as_bytes());
+            }
+            process.wait().context("cannot wait for the server")?;
         }
         exit
     }

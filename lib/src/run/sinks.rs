@@ -1,10 +1,12 @@
 //! Owns where results go: records on stdout, the history, and what people see.
 
+use std::collections::HashSet;
 use std::io::Stdout;
 
 use crate::history::{Recorder, RunHasher, RunHead};
 use crate::record::{Record, RunComplete, Started, TestResult};
 use crate::report::Report;
+use crate::server::{BriefItem, Request};
 use crate::stream::{StreamError, Writer};
 
 /// What is remembered of a run.
@@ -55,6 +57,16 @@ impl Sinks {
             }
         } else {
             self.report.result(result);
+        }
+    }
+
+    /// What pytest's own cache is told: which tests failed, and which of `order` ran.
+    pub(super) fn for_last_failed(&self, items: &[BriefItem], order: &[u32]) -> Request {
+        let not_run: HashSet<&str> = self.report.not_run_ids().collect();
+        let ids = order.iter().map(|&item| &items[item as usize].node_id);
+        Request::Remember {
+            failed: self.report.failed_ids().map(Into::into).collect(),
+            ran: ids.filter(|id| !not_run.contains(&***id)).cloned().collect(),
         }
     }
 

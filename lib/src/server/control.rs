@@ -59,6 +59,13 @@ pub enum Request {
         /// Stop after so many failures; 0: never.
         maxfail: u32,
     },
+    /// Keep for pytest's own `--lf` what failed among what ran.
+    Remember {
+        /// Ids of tests that failed or were in error.
+        failed: Vec<Box<str>>,
+        /// Ids of all tests that ran.
+        ran: Vec<Box<str>>,
+    },
     /// Wait for another client.
     Linger {
         /// Where to listen.
@@ -132,6 +139,10 @@ pub struct Collected {
     pub python_version: String,
     /// `9.2.0`
     pub pytest_version: String,
+    /// pytest's cache holds failures of an earlier run.
+    pub holds_failures: bool,
+    /// Options of pytest's that have no meaning with workers.
+    pub refused: Vec<String>,
     /// What tests print is meant to be seen as it comes (`-s`).
     pub live_output: bool,
     /// `--maxfail` from pytest's own configuration; 0: none.

@@ -5,7 +5,7 @@ mod control;
 mod handoff;
 mod shim;
 
-use std::io::{Read, Write};
+use std::io::{IsTerminal, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -87,7 +87,7 @@ impl Started {
     }
 
     /// What it printed on both streams; waits for its end.
-    fn printed(&mut self) -> String {
+    pub fn printed(&mut self) -> String {
         // A reader thread that panicked read nothing worth showing.
         let bytes = self.printed.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
@@ -116,6 +116,12 @@ pub fn start(launch: &Launch) -> Result<Starting, ServerError> {
     }
     let printed = if launch.terminal {
         command.stdout(std::io::stderr());
+        if !std::io::stdin().is_terminal()
+            && let Ok(terminal) = std::fs::File::open("/dev/tty")
+        {
+            // stdin brought the tests; a debugger asks the person.
+            command.stdin(terminal);
+        }
         None
     } else {
         let (output, into) = std::io::pipe().map_err(failed)?;

@@ -8,13 +8,14 @@ use super::control::Identity;
 pub(super) const BOOT: &str = include_str!("../../shim/boot.py");
 
 /// The shim's modules in the order in which they may import each other.
-const MODULES: [(&str, &str); 9] = [
+const MODULES: [(&str, &str); 10] = [
     ("interpreter", include_str!("../../shim/rpt_shim/interpreter.py")),
     ("wire", include_str!("../../shim/rpt_shim/wire.py")),
     ("inventory", include_str!("../../shim/rpt_shim/inventory.py")),
     ("reports", include_str!("../../shim/rpt_shim/reports.py")),
     ("surroundings", include_str!("../../shim/rpt_shim/surroundings.py")),
     ("identity", include_str!("../../shim/rpt_shim/identity.py")),
+    ("cache", include_str!("../../shim/rpt_shim/cache.py")),
     ("worker", include_str!("../../shim/rpt_shim/worker.py")),
     ("server", include_str!("../../shim/rpt_shim/server.py")),
     ("main", include_str!("../../shim/rpt_shim/main.py")),
