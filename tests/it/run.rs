@@ -47,7 +47,12 @@ mod suite {
         };
         let (mut expected, mut found) = (name(plain.outcomes()), name(output.results()));
         let in_order = way.contains(&"0") || way.contains(&"1");
-        if !in_order || plain.tests.iter().any(|test| test.outcome == "not_run") {
+        // Two items of one id (pytest 7 makes such) run together, where the id first stands.
+        let mut distinct = plain.collected.clone();
+        distinct.sort();
+        distinct.dedup();
+        let ambiguous = distinct.len() < plain.collected.len();
+        if !in_order || ambiguous || plain.tests.iter().any(|test| test.outcome == "not_run") {
             expected.sort();
             found.sort();
         }
@@ -350,16 +355,14 @@ fn subtests_are_parts_of_their_test() {
     assert!(failed["outcome"] == "failed" && (parts == 0 || parts >= 5), "{failed}");
 }
 
-/// Requested twice is run once, as in pytest.
+/// Requested twice is run once, as in pytest 9 (before it, pytest runs it again).
 #[test]
 fn a_test_named_twice_runs_once() {
     let project = Project::with_test(FIVE_TESTS);
-    let output = project
-        .command("rpt-run")
-        .args(["test_it.py::test_1", "test_it.py::test_1", "test_it.py"])
-        .args(["-n", "1"])
-        .run();
-    let plain = Plain::of_project(&project, &["test_it.py::test_1", "test_it.py::test_1", "test_it.py"]);
-    assert_eq!(output.results(), plain.outcomes());
+    let named = ["test_it.py::test_1", "test_it.py::test_1", "test_it.py"];
+    let output = project.command("rpt-run").args(named).args(["-n", "1"]).run();
+    let mut plain = Plain::of_project(&project, &named).outcomes();
+    plain.dedup();
+    assert_eq!(output.results(), plain);
     assert_totals_add_up(&output);
 }
