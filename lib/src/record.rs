@@ -131,6 +131,9 @@ pub struct Collection {
     pub pytest_args: Vec<String>,
     /// pytest's rootdir, absolute.
     pub rootdir: String,
+    /// By what name the process that collected waits for rpt-run, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
 }
 
 /// The end of a shard's stream.
