@@ -7,8 +7,10 @@
 
 mod balance;
 mod count;
+mod exchange;
 mod info;
 mod rendezvous;
+mod threshold;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
