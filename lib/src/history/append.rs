@@ -6,8 +6,9 @@ use std::collections::HashMap;
 use rusqlite::{Connection, OptionalExtension, params};
 use sha2::{Digest, Sha256};
 
-use super::RunHead;
 use super::canonical::{CanonicalResult, micros};
+use super::select::RunFilter;
+use super::{RunHead, runs};
 use crate::flaky::{Around, Counts, Recent, Statistics};
 use crate::outcome::{Outcome, Phase};
 use crate::record::{RunComplete, TestResult};
@@ -36,7 +37,7 @@ impl Entry {
             outcome: result.outcome,
             duration_us: micros(result.duration_ms),
             message: result.message.clone(),
-            phase: result.when,
+            phase: result.when.filter(|phase| *phase != Phase::Call),
             cause: result.cause.clone(),
             wasxfail: result.wasxfail.clone(),
             attempts: (!result.attempts.is_empty()).then(|| json(&result.attempts)),
@@ -58,13 +59,20 @@ impl Entry {
     }
 }
 
+/// A worker of the run that is written.
+struct Worker {
+    /// `None` for results that name no worker.
+    key: Option<i64>,
+    /// The place of its newest result, from 0.
+    position: i64,
+}
+
 /// Writes one run.
 pub(super) struct RunWriter {
     run: i64,
     started_at_us: i64,
-    seq: i64,
     counts: [i64; Outcome::ALL.len()],
-    workers: HashMap<String, i64>,
+    workers: HashMap<Option<String>, Worker>,
 }
 
 impl RunWriter {
@@ -90,7 +98,6 @@ impl RunWriter {
         Ok(RunWriter {
             run: connection.last_insert_rowid(),
             started_at_us: head.started_at_us,
-            seq: 0,
             counts: [0; Outcome::ALL.len()],
             workers: HashMap::new(),
         })
@@ -98,7 +105,7 @@ impl RunWriter {
 
     /// How many results were appended.
     pub(super) fn appended(&self) -> i64 {
-        self.seq
+        self.counts.iter().sum()
     }
 
     /// Appends results and counts them in the statistics of their tests.
@@ -151,9 +158,9 @@ impl RunWriter {
 
     fn insert(&mut self, connection: &Connection, test: i64, entry: &Entry) -> rusqlite::Result<()> {
         let message = entry.message.as_deref().map(|text| message_key(connection, text)).transpose()?;
-        let worker = entry.worker.as_deref().map(|name| self.worker_key(connection, name)).transpose()?;
+        let (worker, position) = self.place(connection, &entry.worker)?;
         let mut insert = connection.prepare_cached(
-            "INSERT INTO result (run, test, nth, outcome, duration_us, message, worker, seq)
+            "INSERT INTO result (run, test, nth, outcome, duration_us, message, worker, position)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING",
         )?;
         let mut nth = 0;
@@ -166,7 +173,7 @@ impl RunWriter {
                 entry.duration_us,
                 message,
                 worker,
-                self.seq
+                position
             ])?;
             if inserted > 0 {
                 break;
@@ -175,10 +182,8 @@ impl RunWriter {
                 .prepare_cached("SELECT max(nth) + 1 FROM result WHERE run = ?1 AND test = ?2")?
                 .query_row(params![self.run, test], |row| row.get(0))?;
         }
-        self.seq += 1;
         self.counts[usize::from(entry.outcome.code())] += 1;
-        let phase = entry.phase.filter(|phase| *phase != Phase::Call);
-        if phase.is_some()
+        if entry.phase.is_some()
             || entry.cause.is_some()
             || entry.wasxfail.is_some()
             || entry.attempts.is_some()
@@ -193,7 +198,7 @@ impl RunWriter {
                     self.run,
                     test,
                     nth,
-                    phase.map(Phase::name),
+                    entry.phase.map(Phase::name),
                     entry.cause,
                     entry.wasxfail,
                     entry.attempts,
@@ -211,44 +216,46 @@ impl RunWriter {
                                 xpassed = ?8, not_run = ?9
                  WHERE run = ?1",
             )?
-            .execute(params![self.run, self.seq, passed, failed, error, skipped, xfailed, xpassed, not_run])
+            .execute(params![self.run, self.appended(), passed, failed, error, skipped, xfailed, xpassed, not_run])
             .map(drop)
     }
 
-    fn worker_key(&mut self, connection: &Connection, name: &str) -> rusqlite::Result<i64> {
-        if let Some(&key) = self.workers.get(name) {
-            return Ok(key);
+    /// The worker's key, and the place of this result among its own.
+    fn place(&mut self, connection: &Connection, name: &Option<String>) -> rusqlite::Result<(Option<i64>, i64)> {
+        if let Some(worker) = self.workers.get_mut(name) {
+            worker.position += 1;
+            return Ok((worker.key, worker.position));
         }
-        let key = key_of(
-            connection,
-            "SELECT worker FROM worker WHERE name = ?1",
-            "INSERT INTO worker (name) VALUES (?1)",
-            name,
-        )?;
-        self.workers.insert(name.to_string(), key);
-        Ok(key)
+        let key = match name {
+            None => None,
+            Some(name) => Some(key_of(
+                connection,
+                "SELECT worker FROM worker WHERE name = ?1",
+                "INSERT INTO worker (name) VALUES (?1)",
+                name,
+            )?),
+        };
+        self.workers.insert(name.clone(), Worker { key, position: 0 });
+        Ok((key, 0))
     }
 }
 
 /// Recomputes all statistics from the results, in the order in which they count.
 pub(super) fn rebuild(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute("DELETE FROM statistics", [])?;
-    let mut tests: Vec<_> = recompute(connection)?.into_iter().collect();
+    let mut tests: Vec<_> =
+        recompute(connection, &runs::keys(connection, &RunFilter::default())?)?.into_iter().collect();
     tests.sort_unstable_by_key(|(test, _)| *test);
     tests.iter().try_for_each(|(test, statistics)| write_statistics(connection, *test, statistics))
 }
 
-/// All statistics, from the results alone.
-pub(super) fn recompute(connection: &Connection) -> rusqlite::Result<HashMap<i64, Statistics>> {
+/// The statistics over `runs` (key and start, in the order in which they count), from the results alone.
+pub(super) fn recompute(connection: &Connection, runs: &[(i64, i64)]) -> rusqlite::Result<HashMap<i64, Statistics>> {
     let mut tests: HashMap<i64, Statistics> = HashMap::new();
-    let mut runs = connection
-        .prepare("SELECT run, started_at_us FROM run ORDER BY started_at_us, run_id IS NOT NULL, run_id, run")?;
     let mut results =
         connection.prepare("SELECT test, outcome, duration_us FROM result WHERE run = ?1 ORDER BY test, nth")?;
-    let mut runs = runs.query([])?;
-    while let Some(run) = runs.next()? {
-        let started_at_us = run.get(1)?;
-        let mut rows = results.query([run.get::<_, i64>(0)?])?;
+    for &(run, started_at_us) in runs {
+        let mut rows = results.query([run])?;
         while let Some(row) = rows.next()? {
             let outcome = outcome_at(row, 1)?;
             if Counts::of(outcome).is_some() {

@@ -12,7 +12,7 @@
 //!
 //! - head: args, branch, commit_id, dirty, host, pytest_version, python_version, rootdir,
 //!   shard (null, or plan, shard_index, strategy, total_shards), started_at_us
-//! - result: cause, duration_us, message, node_id, outcome, wasxfail, when
+//! - result: cause, duration_us, message, node_id, outcome, wasxfail, when (null for the call)
 
 use std::fmt::Write as _;
 
@@ -78,7 +78,7 @@ impl RunHasher {
             node_id: &result.node_id,
             outcome: result.outcome,
             wasxfail: result.wasxfail.as_deref(),
-            when: result.when,
+            when: result.when.filter(|phase| *phase != Phase::Call),
         });
     }
 

@@ -36,13 +36,16 @@ pub struct Recorder {
 pub struct Finished {
     /// The run's id, also when the store could not be used.
     pub run_id: String,
+    /// Whether the store holds every result of the run.
+    pub remembered: bool,
     /// At most one line, for people: why the run, or a part of it, is not remembered.
     pub warnings: Vec<String>,
 }
 
 enum Message {
     Result(Box<Entry>),
-    Finish(Box<RunComplete>, Sender<Finished>),
+    /// The end of the run; without totals it stays interrupted.
+    End(Option<Box<RunComplete>>, Sender<Finished>),
 }
 
 impl Recorder {
@@ -62,12 +65,23 @@ impl Recorder {
 
     /// Completes the run. A run_id in `totals` that looks like one is kept, so that a stream
     /// recorded again is the same run; else it is computed.
-    pub fn finish(mut self, totals: &RunComplete) -> Finished {
+    pub fn finish(self, totals: &RunComplete) -> Finished {
+        self.conclude(Some(Box::new(totals.clone())))
+    }
+
+    /// Ends the record of a run that was cut off: what was pushed is written, and the run
+    /// stays interrupted. Dropping the recorder does the same and says nothing.
+    pub fn interrupt(self) -> Finished {
+        self.conclude(None)
+    }
+
+    fn conclude(mut self, totals: Option<Box<RunComplete>>) -> Finished {
         let (reply, answer) = crossbeam_channel::bounded(1);
-        self.send(Message::Finish(Box::new(totals.clone()), reply));
+        self.send(Message::End(totals, reply));
         self.end();
         answer.recv().unwrap_or_else(|_| Finished {
-            run_id: totals.run_id.clone(),
+            run_id: String::new(),
+            remembered: false,
             warnings: vec!["history: its thread ended early: this run is not remembered".to_string()],
         })
     }
@@ -142,9 +156,9 @@ impl Session {
                         continue;
                     }
                 }
-                Ok(Message::Finish(totals, reply)) => {
+                Ok(Message::End(totals, reply)) => {
                     // The receiver waits; if it is gone nobody wants to know.
-                    let _ = reply.send(self.finish(&totals));
+                    let _ = reply.send(self.finish(totals.as_deref()));
                     return;
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -158,16 +172,24 @@ impl Session {
         }
     }
 
-    fn finish(mut self, totals: &RunComplete) -> Finished {
+    fn finish(mut self, totals: Option<&RunComplete>) -> Finished {
         self.learn_dirty(GIT_PATIENCE);
         self.commit();
         let hasher = std::mem::take(&mut self.hasher);
-        let run_id = if is_run_id(&totals.run_id) { totals.run_id.clone() } else { hasher.finish(&self.head) };
-        let complete = self.open.as_ref().is_some_and(|(_, writer)| writer.appended() == self.handed_over);
-        if complete {
+        let run_id = match totals {
+            Some(totals) if is_run_id(&totals.run_id) => totals.run_id.clone(),
+            _ => hasher.finish(&self.head),
+        };
+        let holds_all = |open: &Option<(Store, RunWriter)>, count| {
+            open.as_ref().is_some_and(|(_, writer)| writer.appended() == count)
+        };
+        if let Some(totals) = totals
+            && holds_all(&self.open, self.handed_over)
+        {
             self.write(|connection, writer| writer.finish(connection, &run_id, totals));
         }
-        Finished { run_id, warnings: self.warning.take().into_iter().collect() }
+        let remembered = holds_all(&self.open, self.handed_over);
+        Finished { run_id, remembered, warnings: self.warning.take().into_iter().collect() }
     }
 
     /// Writes what is pending.

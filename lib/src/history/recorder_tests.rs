@@ -33,7 +33,7 @@ fn a_run_is_remembered_under_the_id_of_its_content() {
         hasher.push(result);
     }
     let finished = recorder.finish(&RunComplete { total: 2, exit_code: 1, ..RunComplete::default() });
-    assert_eq!(finished, Finished { run_id: hasher.finish(&head()), warnings: Vec::new() });
+    assert_eq!(finished, Finished { run_id: hasher.finish(&head()), remembered: true, warnings: Vec::new() });
     assert_eq!(state_and_total(&store), [(1, 2)]);
     let summaries = read_summaries(&store).unwrap();
     assert_eq!((summaries["a"].pass_count, summaries["b"].fail_streak), (1, 1));
@@ -57,10 +57,12 @@ fn the_id_of_a_stream_is_kept() {
 fn a_run_without_its_end_is_flushed_and_interrupted() {
     let root = tempfile::tempdir().unwrap();
     let store = root.path().join("h.db");
-    let recorder = Recorder::start(&store, head());
-    recorder.push(&result("a", Outcome::Passed));
-    drop(recorder);
-    assert_eq!(state_and_total(&store), [(0, 1)]);
+    for dropped in [true, false] {
+        let recorder = Recorder::start(&store, head());
+        recorder.push(&result("a", Outcome::Passed));
+        if dropped { drop(recorder) } else { assert!(recorder.interrupt().remembered) }
+    }
+    assert_eq!(state_and_total(&store), [(0, 1), (0, 1)]);
 }
 
 #[test]
@@ -110,7 +112,8 @@ fn an_unusable_store_costs_one_warning_and_not_the_id() {
         let recorder = Recorder::start(&root.path().join(store), head());
         recorder.push(&result("a", Outcome::Passed));
         let finished = recorder.finish(&RunComplete::default());
-        assert_eq!((finished.run_id, finished.warnings.len()), (run_id.clone(), 1), "{store}");
+        assert_eq!((finished.run_id, finished.remembered), (run_id.clone(), false), "{store}");
+        assert_eq!(finished.warnings.len(), 1);
         assert!(finished.warnings[0].ends_with(": this run is not remembered"), "{:?}", finished.warnings);
     }
 }

@@ -18,8 +18,8 @@ pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// run_id is null until a run is complete. Times are microseconds (started_at_us: since the
 /// Unix epoch). state: 0 interrupted, 1 complete. Outcome codes: `Outcome::code`. nth tells
-/// results of one test in one run apart: 0 but for a test that ran twice. seq is the place
-/// of a result in its run's order of arrival, and so in its worker's.
+/// results of one test in one run apart: 0 but for a test that ran twice. position is
+/// the place of a result among those of its worker, in the order in which they came, from 0.
 const VERSION_1: &str = "
 CREATE TABLE run (
     run INTEGER PRIMARY KEY,
@@ -70,7 +70,7 @@ CREATE TABLE result (
     duration_us BIGINT NOT NULL,
     message INTEGER,
     worker INTEGER,
-    seq INTEGER NOT NULL,
+    position INTEGER NOT NULL,
     PRIMARY KEY (run, test, nth)
 ) WITHOUT ROWID;
 CREATE TABLE detail (
