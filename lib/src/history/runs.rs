@@ -74,6 +74,17 @@ impl Store {
         read().map_err(|source| self.error(source))
     }
 
+    /// Runs without the ids of interrupted ones, newest first.
+    pub(super) fn read_runs(&self, filter: &RunFilter) -> rusqlite::Result<Vec<Run>> {
+        let mut statement = self.connection.prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM run
+             WHERE started_at_us >= ?1 AND (?2 IS NULL OR branch = ?2) ORDER BY {NEWEST_FIRST} LIMIT ?3"
+        ))?;
+        let limit = filter.last.map_or(i64::MAX, i64::from);
+        let rows = statement.query_map(params![filter.since_us.unwrap_or(i64::MIN), filter.branch, limit], run_at)?;
+        rows.collect()
+    }
+
     /// The run that `name` means: `latest`, `latest~2` (the second before it), or the begin of
     /// a run_id, with or without `sha256:`. An error says why none or more than one is meant.
     pub fn run_named(&self, name: &str) -> Result<Result<Run, String>, HistoryError> {

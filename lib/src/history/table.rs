@@ -157,11 +157,14 @@ pub fn sparkline(durations_us: &[i64], width: usize) -> String {
 /// A duration in the unit that suits it.
 pub fn duration(duration_us: i64) -> String {
     let us = duration_us as f64;
-    match duration_us {
-        ..1_000 => format!("{duration_us} µs"),
-        ..1_000_000 => format!("{:.1} ms", us / 1e3),
-        ..60_000_000 => format!("{:.2} s", us / 1e6),
-        _ => format!("{} min {:02} s", duration_us / 60_000_000, duration_us / 1_000_000 % 60),
+    if duration_us < 1_000 {
+        format!("{duration_us} µs")
+    } else if duration_us < 1_000_000 {
+        format!("{:.1} ms", us / 1e3)
+    } else if duration_us < 60_000_000 {
+        format!("{:.2} s", us / 1e6)
+    } else {
+        format!("{} min {:02} s", duration_us / 60_000_000, duration_us / 1_000_000 % 60)
     }
 }
 
@@ -176,12 +179,7 @@ mod tests {
             vec![Cell::new("a\u{1b}[2J\n"), Cell::count(12, Tone::Bad)],
         ];
         let columns = [Column::words("test"), Column::numbers("n")];
-        assert_eq!(
-            render(&columns, &rows, false),
-            "test        n\n測試        0\na\\u{1b}[2J  12\n"
-                .replace("test        n", "test         n")
-                .replace("測試        0", "測試         0")
-        );
+        assert_eq!(render(&columns, &rows, false), "test         n\n測試         0\na\\u{1b}[2J  12\n");
         assert!(render(&columns, &rows, true).contains("\x1b[31m12\x1b[0m"));
     }
 

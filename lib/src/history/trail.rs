@@ -6,7 +6,7 @@ use rusqlite::params;
 
 use super::HistoryError;
 use super::append::outcome_at;
-use super::runs::{keys, test_named, tests_matching};
+use super::runs::{test_named, tests_matching};
 use super::select::{RunFilter, TestFilter};
 use super::store::Store;
 use crate::flaky::{Counts, Statistics};
@@ -52,6 +52,14 @@ pub struct Step {
     pub position: i64,
 }
 
+/// What few results have.
+#[derive(Debug, Clone, Default)]
+struct Detail {
+    phase: Option<String>,
+    cause: Option<String>,
+    attempts: Option<String>,
+}
+
 impl Trail {
     /// The statistics over these results.
     pub fn statistics(&self) -> Statistics {
@@ -94,20 +102,19 @@ impl Store {
         let Some(test) = test_named(&self.connection, node_id)? else {
             return Ok(trail);
         };
+        // One seek a run: everything else a step needs is read beforehand, at once.
+        let details = self.details(test)?;
+        let workers = self.workers()?;
         let mut statement = self.connection.prepare_cached(
-            "SELECT run.run_id, run.started_at_us, run.commit_id, run.dirty, result.outcome, result.duration_us,
-                    result.message, detail.phase, detail.cause, detail.attempts, worker.name, result.position
-             FROM run JOIN result ON result.run = run.run AND result.test = ?2
-             LEFT JOIN detail ON detail.run = result.run AND detail.test = result.test AND detail.nth = result.nth
-             LEFT JOIN worker ON worker.worker = result.worker
-             WHERE run.run = ?1 ORDER BY result.nth",
+            "SELECT nth, outcome, duration_us, message, worker, position FROM result
+             WHERE run = ?1 AND test = ?2 ORDER BY nth",
         )?;
         let mut text = self.connection.prepare_cached("SELECT text FROM message WHERE message = ?1")?;
         let mut places = HashMap::new();
-        for (run, _) in keys(&self.connection, filter)? {
-            let mut rows = statement.query(params![run, test])?;
+        for run in self.read_runs(filter)?.into_iter().rev() {
+            let mut rows = statement.query(params![run.key, test])?;
             while let Some(row) = rows.next()? {
-                let message = match row.get::<_, Option<i64>>(6)? {
+                let message = match row.get::<_, Option<i64>>(3)? {
                     None => None,
                     Some(key) => Some(match places.get(&key) {
                         Some(&place) => place,
@@ -118,22 +125,40 @@ impl Store {
                         }
                     }),
                 };
+                let detail = details.get(&(run.key, row.get(0)?)).cloned().unwrap_or_default();
                 trail.steps.push(Step {
-                    run_id: row.get(0)?,
-                    started_at_us: row.get(1)?,
-                    commit_id: row.get(2)?,
-                    dirty: row.get(3)?,
-                    outcome: outcome_at(row, 4)?,
-                    duration_us: row.get(5)?,
+                    run_id: run.run_id.clone(),
+                    started_at_us: run.head.started_at_us,
+                    commit_id: run.head.commit_id.clone(),
+                    dirty: run.head.dirty,
+                    outcome: outcome_at(row, 1)?,
+                    duration_us: row.get(2)?,
                     message,
-                    when: row.get(7)?,
-                    cause: row.get(8)?,
-                    attempts: row.get(9)?,
-                    worker: row.get(10)?,
-                    position: row.get(11)?,
+                    when: detail.phase,
+                    cause: detail.cause,
+                    attempts: detail.attempts,
+                    worker: row.get::<_, Option<i64>>(4)?.and_then(|key| workers.get(&key).cloned()),
+                    position: row.get(5)?,
                 });
             }
         }
         Ok(trail)
+    }
+
+    /// The details of a test's results, by run and nth.
+    fn details(&self, test: i64) -> rusqlite::Result<HashMap<(i64, i64), Detail>> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT run, nth, phase, cause, attempts FROM detail WHERE test = ?1")?;
+        let rows = statement.query_map([test], |row| {
+            let detail = Detail { phase: row.get(2)?, cause: row.get(3)?, attempts: row.get(4)? };
+            Ok(((row.get(0)?, row.get(1)?), detail))
+        })?;
+        rows.collect()
+    }
+
+    fn workers(&self) -> rusqlite::Result<HashMap<i64, String>> {
+        let mut statement = self.connection.prepare_cached("SELECT worker, name FROM worker")?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        rows.collect()
     }
 }
