@@ -18,6 +18,7 @@ mod checkout;
 mod head;
 mod ingest;
 mod recorder;
+mod replay;
 pub mod rows;
 mod runs;
 mod schema;

@@ -5,6 +5,7 @@
 //! block, a block stands where its first member would, and inside it the ranks
 //! decide again. Equal ranks keep the order in which the tests were given.
 
+pub mod eval;
 mod likelihood;
 mod rank;
 mod why;
