@@ -49,6 +49,11 @@ impl Output {
         self
     }
 
+    /// What rpt itself said on the last stage's stderr beside the summary for people.
+    pub(crate) fn said(&self) -> Vec<&str> {
+        self.stderr().lines().filter(|line| line.starts_with("rpt-")).collect()
+    }
+
     /// stdout as text.
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()

@@ -21,7 +21,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use crate::cli::{Color, Fault, Format, PytestArgs, as_usage};
 use crate::exit::Exit;
 use crate::history::{Recorder, RunHasher, RunHead};
-use crate::project::history_for_run;
+use crate::project::{history_for_run, rootdir_option};
 use crate::python::{Context, find_python};
 use crate::record::{CollectError, RunComplete};
 use crate::report::{End, Report, View};
@@ -156,7 +156,7 @@ fn obtain_server(options: &RunOptions, request: &Request, python: &Path, cwd: &P
     }
     let mut args = options.pytest.context_args();
     if let (Some(rootdir), None) = (&request.rootdir, &options.pytest.rootdir) {
-        args.insert(0, format!("--rootdir={rootdir}"));
+        args.insert(0, rootdir_option(rootdir, cwd));
     }
     for (option, value) in [("-k", &options.pytest.keyword), ("-m", &options.pytest.marker)] {
         if let Some(value) = value {
@@ -283,7 +283,8 @@ impl<'a> Run<'a> {
             Host::Here { writer, process: process.take() }
         } else if self.spawns(&collected, &mut sinks) {
             Server { collected: collected.clone(), writer, reader, process: process.take() }.end();
-            let mut options = vec![format!("--rootdir={}", collected.rootdir)];
+            let cwd = std::env::current_dir().context("cannot read the current folder")?;
+            let mut options = vec![rootdir_option(&collected.rootdir, &cwd)];
             options.extend(collected.inipath.iter().flat_map(|path| ["-c".to_string(), path.clone()]));
             options.extend(self.options.pytest.pytest_args.iter().cloned());
             Host::Spawn(SpawnRecipe {
