@@ -1,3 +1,4 @@
-//! The end-to-end tests.
+//! The end-to-end tests: they run the real binaries.
 
+#[cfg(test)]
 mod history;
