@@ -214,6 +214,68 @@ fn show_tells_the_whole_story() {
 }
 
 #[test]
+fn flaky_failing_and_slow_tests() {
+    let history = three_runs();
+    assert_eq!(history.ok(&["flaky", "--format", "ids"], b""), "t.py::c[1]\nt.py::b\n");
+    assert_eq!(history.ok(&["slowest", "--top", "2", "--format", "ids"], b""), "t.py::c[1]\nt.py::b\n");
+    let failures = history.records(&["failures"]);
+    assert_eq!(failures.len(), 1);
+    let failure = &failures[0];
+    assert_eq!((&failure["node_id"], &failure["fail_streak"]), (&json!("t.py::c[1]"), &json!(2)));
+    assert_eq!(failure["began"]["started_at"], json!("1970-01-01T00:03:20.000000Z"));
+    assert_eq!(failure["last_pass"]["started_at"], json!("1970-01-01T00:01:40.000000Z"));
+    assert_eq!(failure["message"], json!("E   boom"));
+    assert_eq!(history.records(&["failures", "--last", "1"])[0]["last_pass"], Value::Null);
+    assert!(history.ok(&["failures", "--format", "text"], b"").contains("t.py::c[1]"));
+}
+
+#[test]
+fn two_runs_compared() {
+    let history = three_runs();
+    let changes = |before: &str, after: &str| -> Vec<(String, String)> {
+        let told = history.records(&["compare", before, after]);
+        let text = |row: &Value, field: &str| row[field].as_str().unwrap().to_string();
+        told.iter().map(|row| (text(row, "node_id"), text(row, "change"))).collect()
+    };
+    let pair = |id: &str, change: &str| (id.to_string(), change.to_string());
+    assert_eq!(changes("latest~2", "latest~1"), [pair("t.py::b", "broken"), pair("t.py::c[1]", "broken")]);
+    assert_eq!(changes("latest~1", "latest"), [pair("t.py::c[1]", "still_failing"), pair("t.py::b", "fixed")]);
+    let first = history.records(&["runs"])[2]["run_id"].as_str().unwrap().to_string();
+    assert_eq!(changes(&first, "latest"), [pair("t.py::c[1]", "broken")]);
+    assert_eq!(changes(&first[7..19], &first), []);
+    for (name, said) in [
+        ("latest~3", "there are 3 runs"),
+        ("ffff", "no run has this id"),
+        ("x", "4 or more"),
+        ("latest~x", "is no run"),
+    ] {
+        let (stderr, exit) = history.fails(&["compare", "latest", name], b"");
+        assert_eq!(exit, 4);
+        assert!(stderr.contains(said), "{stderr}");
+    }
+}
+
+#[test]
+fn care_of_the_store() {
+    let history = three_runs();
+    assert_eq!(
+        history.records(&["check"])[0],
+        json!({"type": "check", "runs": 3, "results": 12, "tests": 4, "problems": []})
+    );
+    let (stderr, exit) = history.fails(&["prune"], b"");
+    assert_eq!(exit, 4, "{stderr}");
+    assert_eq!(
+        history.records(&["prune", "--keep-runs", "1"])[0],
+        json!({"type": "pruned", "runs": 2, "runs_left": 1, "tests": 0})
+    );
+    assert_eq!(history.records(&["summary", "t.py::c"])[0]["total_runs"], json!(1));
+    assert_eq!(history.records(&["vacuum"])[0]["type"], json!("vacuumed"));
+    assert!(history.ok(&["check", "--format", "text"], b"").ends_with("sound\n"));
+    assert_eq!(history.records(&["prune", "--older-than", "1d"])[0]["runs_left"], json!(0));
+    assert_eq!(history.records(&["summary"]).len(), 0);
+}
+
+#[test]
 fn msgpack_holds_what_json_holds() {
     let history = three_runs();
     for args in [&["runs"][..], &["summary"], &["show", "t.py::b"]] {

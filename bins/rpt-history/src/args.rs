@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use rpt::cli::{Color, Fault, Format};
 use rpt::history::select::{RunFilter, TestFilter, moment};
+use rpt::history::upkeep::Prune;
 
 /// Remembers runs and answers questions about them.
 ///
@@ -68,6 +69,71 @@ pub(crate) enum Command {
         #[command(flatten)]
         runs: RunChoice,
     },
+    /// Tests with a pass and a failure among their results, most failures first
+    Flaky {
+        #[command(flatten)]
+        runs: RunChoice,
+        #[command(flatten)]
+        tests: TestChoice,
+    },
+    /// Tests that fail now, since when, and the commits between which it began
+    Failures {
+        #[command(flatten)]
+        runs: RunChoice,
+        #[command(flatten)]
+        tests: TestChoice,
+    },
+    /// Tests by mean duration, longest first
+    Slowest {
+        /// Only the first N
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        top: usize,
+        #[command(flatten)]
+        runs: RunChoice,
+        #[command(flatten)]
+        tests: TestChoice,
+    },
+    /// What changed from one run to another: broken, fixed, added, removed
+    ///
+    /// A run is named by the begin of its run_id (4 digits or more), latest, or latest~N.
+    Compare {
+        #[arg(value_name = "RUN")]
+        before: String,
+        #[arg(value_name = "RUN")]
+        after: String,
+        #[command(flatten)]
+        tests: TestChoice,
+    },
+    /// Take old runs out; the statistics become those of the runs that are left
+    Prune {
+        #[command(flatten)]
+        what: PruneChoice,
+    },
+    /// Prove the file whole and its statistics those of its results; exit 3 if not
+    Check,
+    /// Give the space of pruned runs back to the disk
+    Vacuum,
+}
+
+/// What to take out.
+#[derive(ClapArgs, Debug)]
+#[group(required = true, multiple = false)]
+pub(crate) struct PruneChoice {
+    /// Keep only the newest N runs
+    #[arg(long, value_name = "N")]
+    keep_runs: Option<u32>,
+    /// Take out the runs before a span (90d), a date or a time
+    #[arg(long, value_name = "WHEN")]
+    older_than: Option<String>,
+}
+
+impl PruneChoice {
+    pub(crate) fn what(self) -> Result<Prune, Fault> {
+        match (self.keep_runs, self.older_than) {
+            (Some(count), _) => Ok(Prune::KeepRuns(count)),
+            (None, when) => parsed("--older-than", &when.unwrap_or_default()).map(Prune::OlderThan),
+        }
+    }
 }
 
 /// Which runs count.
@@ -86,11 +152,15 @@ pub(crate) struct RunChoice {
 
 impl RunChoice {
     pub(crate) fn filter(self) -> Result<RunFilter, Fault> {
-        let now_us = jiff::Timestamp::now().as_microsecond();
-        let since_us = self.since.map(|text| moment(&text, now_us)).transpose();
-        let since_us = since_us.map_err(|reason| Fault::usage(format!("--since: {reason}")))?;
+        let since_us = self.since.map(|text| parsed("--since", &text)).transpose()?;
         Ok(RunFilter { since_us, last: self.last, branch: self.branch })
     }
+}
+
+/// A moment given with `option`, in microseconds since the Unix epoch.
+fn parsed(option: &str, text: &str) -> Result<i64, Fault> {
+    let now_us = jiff::Timestamp::now().as_microsecond();
+    moment(text, now_us).map_err(|reason| Fault::usage(format!("{option}: {reason}")))
 }
 
 /// Which tests count.

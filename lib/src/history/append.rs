@@ -210,14 +210,15 @@ impl RunWriter {
 
     fn write_counts(&self, connection: &Connection) -> rusqlite::Result<()> {
         let [passed, failed, error, skipped, xfailed, xpassed, not_run] = self.counts;
-        connection
+        let updated = connection
             .prepare_cached(
                 "UPDATE run SET total = ?2, passed = ?3, failed = ?4, errors = ?5, skipped = ?6, xfailed = ?7,
                                 xpassed = ?8, not_run = ?9
                  WHERE run = ?1",
             )?
-            .execute(params![self.run, self.appended(), passed, failed, error, skipped, xfailed, xpassed, not_run])
-            .map(drop)
+            .execute(params![self.run, self.appended(), passed, failed, error, skipped, xfailed, xpassed, not_run])?;
+        // Somebody took the run out while it went on: results without a run would be lost quietly.
+        if updated == 1 { Ok(()) } else { Err(rusqlite::Error::QueryReturnedNoRows) }
     }
 
     /// The worker's key, and the place of this result among its own.

@@ -7,6 +7,7 @@
 //! - `ingest`: recording a stream from a pipe.
 //! - `summaries`: what the other stages read. `select` (pure): which runs, which tests.
 //!   `runs`, `trail`: reading runs, and all results of one test.
+//! - `failures`, `compare`, `slowest`: answers. `upkeep`: prune, check, vacuum.
 //! - `rows`, `show`: the records that rpt-history writes. `table` (pure): the same for people.
 //!
 //! The SQL is plain (joins, keys, `ON CONFLICT`), integers and text, so that another
@@ -15,6 +16,8 @@
 mod append;
 mod canonical;
 mod checkout;
+pub mod compare;
+pub mod failures;
 mod head;
 mod ingest;
 mod recorder;
@@ -24,10 +27,12 @@ mod runs;
 mod schema;
 pub mod select;
 pub mod show;
+pub mod slowest;
 mod store;
 mod summaries;
 pub mod table;
 mod trail;
+pub mod upkeep;
 
 pub use canonical::{RunHasher, is_run_id, micros};
 pub use head::RunHead;
