@@ -11,7 +11,7 @@ use crate::exit::Exit;
 use crate::inventory::InventoryHasher;
 use crate::python::{Context, find_python};
 use crate::record::{CollectError, Collection, Record, Test};
-use crate::server::{self, Collected, Launch, Server, TestFields};
+use crate::server::{self, Collected, Launch, Server};
 use crate::stream::{Form, OutputForm, Writer};
 
 /// How long a server waits for the next stage: far longer than a pipeline needs
@@ -67,9 +67,8 @@ fn write_all(
     let mut writer = Writer::new(std::io::stdout().lock(), form);
     let mut hasher = InventoryHasher::default();
     server.ask_full_items()?;
-    while let Some(chunk) = server.reader.full_chunk()? {
-        for fields in chunk {
-            let test = test_of(fields);
+    while let Some(chunk) = server.reader.chunk::<Test>()? {
+        for test in chunk {
             hasher.push(&test);
             writer.write(&Record::Test(test))?;
         }
@@ -92,24 +91,6 @@ fn write_all(
     writer.write(&Record::Collection(summary.clone()))?;
     writer.flush()?;
     Ok(summary)
-}
-
-fn test_of(fields: TestFields) -> Test {
-    let (node_id, file_path, lineno, name, class_name, markers, skip, xfail, group) = fields;
-    Test {
-        node_id,
-        file_path,
-        lineno,
-        name,
-        class_name,
-        markers,
-        skip,
-        xfail,
-        group,
-        keywords: None,
-        expected_ms: None,
-        why: None,
-    }
 }
 
 /// What people are told, on stderr: errors always, totals with the text view.
