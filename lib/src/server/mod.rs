@@ -17,9 +17,7 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use serde::Deserialize;
 use thiserror::Error;
 
-pub use control::{
-    Collected, ControlReader, ControlWriter, FromServer, Identity, Request, SkippedFile, TestFields, Warning,
-};
+pub use control::{Collected, ControlReader, ControlWriter, FromServer, Identity, Request, SkippedFile, Warning};
 pub use handoff::{attach, socket_path};
 
 use crate::cli::{Fault, one_line};
