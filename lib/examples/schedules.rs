@@ -7,6 +7,9 @@
 //! judged there by that test alone. With an error of 30 % the rules see each time
 //! multiplied by a lognormal factor of sigma 0.3, and are judged by the true times.
 
+mod draw;
+
+use draw::Draw;
 use rpt::estimate::Estimates;
 use rpt::shard::{Plan, Strategy};
 use rpt::summary::TestSummary;
@@ -51,7 +54,7 @@ fn cells(rows: &[[f64; RULES.len()]]) -> String {
 
 /// Each rule's makespan over the bound; `None` where one test exceeds the mean load.
 fn ratios(seed: u64, sigma: f64, tests: usize, shards: u32, error: f64) -> Option<[f64; RULES.len()]> {
-    let mut draw = Draw(seed * 7919 + tests as u64 * 31 + u64::from(shards));
+    let mut draw = Draw::new(seed * 7919 + tests as u64 * 31 + u64::from(shards));
     let times: Vec<u64> = (0..tests).map(|_| (50_000.0 * (sigma * draw.normal()).exp()) as u64 + 1).collect();
     let seen: Vec<u64> = times.iter().map(|&time| (time as f64 * (error * draw.normal()).exp()) as u64 + 1).collect();
     let sum: u64 = times.iter().sum();
@@ -119,21 +122,4 @@ fn chunks(times: &[u64], shards: u32) -> Vec<u32> {
         shard
     };
     times.iter().map(shard_of).collect()
-}
-
-/// SplitMix64 and the Box-Muller transform: the same suites in every run.
-struct Draw(u64);
-
-impl Draw {
-    fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let value = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((value ^ (value >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    fn normal(&mut self) -> f64 {
-        let (radius, angle) = ((1.0 - self.uniform()).ln(), self.uniform() * std::f64::consts::TAU);
-        (-2.0 * radius).sqrt() * angle.cos()
-    }
 }

@@ -2,16 +2,16 @@
 //! as records, and leaves it waiting for the stage that will run the tests.
 
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::Context as _;
 
 use crate::cli::{Color, Format, PytestArgs, one_line};
 use crate::exit::Exit;
 use crate::inventory::InventoryHasher;
-use crate::python::{context_digest, find_python};
+use crate::python::{Context, find_python};
 use crate::record::{CollectError, Collection, Record, Test};
-use crate::server::{self, Collected, Launch, Server, TestFields};
+use crate::server::{self, Collected, Launch, Server};
 use crate::stream::{Form, OutputForm, Writer};
 
 /// How long a server waits for the next stage: far longer than a pipeline needs
@@ -37,12 +37,13 @@ pub fn collect(options: &CollectOptions) -> anyhow::Result<Exit> {
     let launch = Launch { python: &python, args: &args, identity: None, terminal: false };
     let mut server = server::start(&launch)?.ready()?;
     let output = Format::resolve(options.format, Form::Json);
-    let summary = write_all(&mut server, &args, output)?;
+    let socket = waiting_place(&server, &options.pytest, &cwd, &python);
+    let summary = write_all(&mut server, &args, socket.as_deref(), output)?;
     report(&server.collected, output, options.color);
     if output == OutputForm::Text {
         server.end();
     } else {
-        hand_on(server, &options.pytest, &cwd, &python);
+        hand_on(server, socket);
     }
     Ok(match (summary.errors, summary.node_count) {
         (1.., _) => Exit::Interrupted,
@@ -53,7 +54,12 @@ pub fn collect(options: &CollectOptions) -> anyhow::Result<Exit> {
 
 /// Writes every record. A reader that goes away is an error of its own kind,
 /// and the server ends with it.
-fn write_all(server: &mut Server, args: &[String], output: OutputForm) -> anyhow::Result<Collection> {
+fn write_all(
+    server: &mut Server,
+    args: &[String],
+    socket: Option<&Path>,
+    output: OutputForm,
+) -> anyhow::Result<Collection> {
     let form = match output {
         OutputForm::Records(form) => form,
         OutputForm::Text => Form::Ids,
@@ -61,9 +67,8 @@ fn write_all(server: &mut Server, args: &[String], output: OutputForm) -> anyhow
     let mut writer = Writer::new(std::io::stdout().lock(), form);
     let mut hasher = InventoryHasher::default();
     server.ask_full_items()?;
-    while let Some(chunk) = server.reader.full_chunk()? {
-        for fields in chunk {
-            let test = test_of(fields);
+    while let Some(chunk) = server.reader.chunk::<Test>()? {
+        for test in chunk {
             hasher.push(&test);
             writer.write(&Record::Test(test))?;
         }
@@ -81,28 +86,11 @@ fn write_all(server: &mut Server, args: &[String], output: OutputForm) -> anyhow
         duration_ms: crate::rounded_ms(collected.duration_ms),
         pytest_args: args.to_vec(),
         rootdir: collected.rootdir.clone(),
+        server: socket.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned()),
     };
     writer.write(&Record::Collection(summary.clone()))?;
     writer.flush()?;
     Ok(summary)
-}
-
-fn test_of(fields: TestFields) -> Test {
-    let (node_id, file_path, lineno, name, class_name, markers, skip, xfail, group) = fields;
-    Test {
-        node_id,
-        file_path,
-        lineno,
-        name,
-        class_name,
-        markers,
-        skip,
-        xfail,
-        group,
-        keywords: None,
-        expected_ms: None,
-        why: None,
-    }
 }
 
 /// What people are told, on stderr: errors always, totals with the text view.
@@ -136,12 +124,17 @@ fn report(collected: &Collected, output: OutputForm, color: Color) {
     }
 }
 
-/// Lets the server wait for rpt-run. It is a saving, never a need: where it
-/// cannot wait it ends, and rpt-run starts its own.
-fn hand_on(mut server: Server, pytest: &PytestArgs, cwd: &std::path::Path, python: &PathBuf) {
+/// Where the server will wait for rpt-run, if it can wait at all: on a terminal
+/// nobody takes over.
+fn waiting_place(server: &Server, pytest: &PytestArgs, cwd: &Path, python: &Path) -> Option<PathBuf> {
     let runnable = !std::io::stdout().is_terminal() && server.collected.count > 0;
-    let context = context_digest(cwd, python, &pytest.context_args(), std::env::vars_os());
-    let socket = if runnable { server::socket_path(&context) } else { None };
+    let context = Context::new(cwd, python, &pytest.context_args(), std::env::vars_os());
+    if runnable { server::socket_path(&context) } else { None }
+}
+
+/// Lets the server wait. It is a saving, never a need: where it cannot wait it
+/// ends, and rpt-run starts its own.
+fn hand_on(mut server: Server, socket: Option<PathBuf>) {
     match socket.map(|path| server.linger(&path, LINGER_SECONDS)) {
         Some(Ok(())) => {}
         Some(Err(_)) | None => server.end(),

@@ -101,6 +101,11 @@ impl Phase {
             Phase::Teardown => "teardown",
         }
     }
+
+    /// The phase of that name; none for any other text.
+    pub fn from_name(name: &str) -> Option<Phase> {
+        [Phase::Setup, Phase::Call, Phase::Teardown].into_iter().find(|phase| phase.name() == name)
+    }
 }
 
 /// One of pytest's reports for a test, as the shim sends it.

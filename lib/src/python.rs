@@ -71,32 +71,45 @@ fn variable(name: &str) -> Option<OsString> {
 /// to the next, without meaning anything to a test.
 const LEFT_OUT: [&str; 7] = ["_", "SHLVL", "PWD", "OLDPWD", "COLUMNS", "LINES", "PYTEST_CURRENT_TEST"];
 
-/// Digest (32 hex digits) of what a collection depends on beyond the files: the
-/// folder, the interpreter, pytest's arguments and the environment, without
-/// [`LEFT_OUT`] and rpt's own `RPT_*`.
-pub fn context_digest(
-    cwd: &Path,
-    python: &Path,
-    pytest_args: &[String],
-    environment: impl Iterator<Item = (OsString, OsString)>,
-) -> String {
-    let mut variables: Vec<_> = environment.filter(|(name, _)| is_identity(name)).collect();
-    variables.sort();
-    let mut hasher = Sha256::new();
-    let mut part = |bytes: &[u8]| {
-        hasher.update((bytes.len() as u64).to_le_bytes());
-        hasher.update(bytes);
-    };
-    part(env!("CARGO_PKG_VERSION").as_bytes());
-    part(cwd.as_os_str().as_bytes());
-    part(python.as_os_str().as_bytes());
-    part(&(pytest_args.len() as u64).to_le_bytes());
-    pytest_args.iter().for_each(|argument| part(argument.as_bytes()));
-    for (name, value) in &variables {
-        part(name.as_bytes());
-        part(value.as_bytes());
+/// What a collection depends on beyond the files, as digests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Context {
+    /// Of the folder, the interpreter and the environment, without [`LEFT_OUT`]
+    /// and rpt's own `RPT_*`: 24 hex digits.
+    pub place: String,
+    /// Of pytest's options: 8 hex digits.
+    pub options: String,
+}
+
+impl Context {
+    /// The digest of no options at all.
+    pub const NO_OPTIONS: &str = "e3b0c442";
+
+    /// The context of a process in `cwd` with these pytest options.
+    pub fn new(
+        cwd: &Path,
+        python: &Path,
+        options: &[String],
+        environment: impl Iterator<Item = (OsString, OsString)>,
+    ) -> Context {
+        let mut variables: Vec<_> = environment.filter(|(name, _)| is_identity(name)).collect();
+        variables.sort();
+        let mut place =
+            vec![env!("CARGO_PKG_VERSION").as_bytes(), cwd.as_os_str().as_bytes(), python.as_os_str().as_bytes()];
+        place.extend(variables.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]));
+        let options: Vec<&[u8]> = options.iter().map(String::as_bytes).collect();
+        Context { place: digest(&place, 12), options: digest(&options, 4) }
     }
-    hasher.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The first `bytes` bytes of the digest over length-delimited parts, in hex.
+fn digest(parts: &[&[u8]], bytes: usize) -> String {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update((part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize()[..bytes].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn is_identity(name: &OsStr) -> bool {
@@ -107,19 +120,20 @@ fn is_identity(name: &OsStr) -> bool {
 mod tests {
     use super::*;
 
-    fn digest(args: &[&str], environment: &[(&str, &str)]) -> String {
-        let args: Vec<String> = args.iter().map(ToString::to_string).collect();
+    fn context(options: &[&str], environment: &[(&str, &str)]) -> Context {
+        let options: Vec<String> = options.iter().map(ToString::to_string).collect();
         let environment = environment.iter().map(|(name, value)| (name.into(), value.into()));
-        context_digest(Path::new("/a"), Path::new("/python"), &args, environment)
+        Context::new(Path::new("/a"), Path::new("/python"), &options, environment)
     }
 
     #[test]
-    fn the_digest_sees_what_matters_and_nothing_else() {
-        let plain = digest(&["-q"], &[("A", "1"), ("B", "2")]);
-        assert_eq!(plain, digest(&["-q"], &[("B", "2"), ("A", "1"), ("SHLVL", "3"), ("RPT_FORMAT", "ids")]));
-        assert_ne!(plain, digest(&["-q"], &[("A", "1"), ("B", "3")]));
-        assert_ne!(plain, digest(&["-q", ""], &[("A", "1"), ("B", "2")]));
-        assert_ne!(digest(&["ab", "c"], &[]), digest(&["a", "bc"], &[]));
+    fn the_context_sees_what_matters_and_nothing_else() {
+        let plain = context(&["-q"], &[("A", "1"), ("B", "2")]);
+        assert_eq!(plain, context(&["-q"], &[("B", "2"), ("A", "1"), ("SHLVL", "3"), ("RPT_FORMAT", "ids")]));
+        assert_ne!(plain.place, context(&["-q"], &[("A", "1"), ("B", "3")]).place);
+        assert_ne!(plain.options, context(&["-q", ""], &[("A", "1"), ("B", "2")]).options);
+        assert_eq!(context(&[], &[]).options, Context::NO_OPTIONS);
+        assert_ne!(context(&["ab", "c"], &[]).options, context(&["a", "bc"], &[]).options);
     }
 
     #[test]

@@ -39,6 +39,12 @@ impl TestSummary {
         self.pass_count > 0 && self.fail_count > 0
     }
 
+    /// Failures among the runs in which it was not skipped, 0 to 1; 0 before the first.
+    pub fn failure_rate(&self) -> f64 {
+        let runs = self.pass_count + self.fail_count;
+        if runs == 0 { 0.0 } else { f64::from(self.fail_count) / f64::from(runs) }
+    }
+
     /// Mean duration over the runs in which it was not skipped, in milliseconds; `None` before the first.
     pub fn avg_duration_ms(&self) -> Option<f64> {
         let runs = self.pass_count + self.fail_count;

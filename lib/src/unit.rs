@@ -39,6 +39,11 @@ impl Keep {
             Keep::File => "file",
         }
     }
+
+    /// The scope of that name; none for any other text.
+    pub fn from_name(name: &str) -> Option<Keep> {
+        Keep::value_variants().iter().copied().find(|keep| keep.name() == name)
+    }
 }
 
 /// What tests have in common that stay together. An xdist group is stronger

@@ -45,12 +45,18 @@ impl Project {
         assert_eq!(recorder.finish(&RunComplete::default()).warnings, Vec::<String>::new());
     }
 
-    /// Runs the binary `name` in the folder.
+    /// Runs the binary `name` in the folder, with an empty environment.
     pub(crate) fn run(&self, name: &str, args: &[&str], stdin: &[u8]) -> Ended {
+        self.run_with(&[], name, args, stdin)
+    }
+
+    /// Runs the binary `name` in the folder, with these variables and no others.
+    pub(crate) fn run_with(&self, variables: &[(&str, &str)], name: &str, args: &[&str], stdin: &[u8]) -> Ended {
         let mut child = Command::new(binary(name))
             .args(args)
             .current_dir(self.path())
             .env_clear()
+            .envs(variables.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -18,6 +18,7 @@ mod collect;
 mod crash;
 mod filters;
 mod handoff;
+mod history;
 mod identity;
 mod interrupt;
 mod order;

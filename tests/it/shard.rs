@@ -122,3 +122,84 @@ fn nothing_in_nothing_out() {
     let ended = Project::new().run("rpt-shard", &["--index", "0", "--total", "2"], b"");
     assert_eq!((ended.code, ended.stdout.len(), ended.stderr.as_str()), (0, 0, ""));
 }
+
+#[test]
+fn a_ci_job_finds_its_shard() {
+    let project = project();
+    let asked = |args: &[&str]| project.run("rpt-shard", args, &test_lines(&SUITE)).stdout;
+    let in_ci =
+        |variables: &[(&str, &str)], args: &[&str]| project.run_with(variables, "rpt-shard", args, &test_lines(&SUITE));
+    let expected = asked(&["--index", "1", "--total", "3"]);
+    assert_eq!(asked(&["--index", "2", "--total", "3", "--one-based"]), expected);
+    assert_eq!(in_ci(&[("CI_NODE_INDEX", "2"), ("CI_NODE_TOTAL", "3")], &[]).stdout, expected);
+    assert_eq!(in_ci(&[("CIRCLE_NODE_INDEX", "1"), ("CIRCLE_NODE_TOTAL", "3")], &[]).stdout, expected);
+    let fewer = in_ci(&[("CI_NODE_INDEX", "2"), ("CI_NODE_TOTAL", "3")], &["--total", "4"]);
+    assert_eq!((fewer.code, fewer.stderr.as_str()), (4, "rpt-shard: GitLab runs 3 jobs, but there are 4 shards\n"));
+    let nowhere = in_ci(&[], &[]);
+    assert_eq!(nowhere.code, 4);
+    assert!(nowhere.stderr.starts_with("rpt-shard: --total is needed: "), "{}", nowhere.stderr);
+}
+
+#[test]
+fn how_to_share_a_plan_is_said_once_on_ci() {
+    let project = project();
+    let told = |index: &str, args: &[&str]| {
+        let args = [&["--index", index, "--total", "2"], args].concat();
+        project.run_with(&[("CI", "true")], "rpt-shard", &args, &test_lines(&SUITE)).stderr
+    };
+    assert!(told("0", &[]).contains("--total 2 --plan-out plan.jsonl"));
+    assert_eq!((told("1", &[]), told("0", &["--by", "hash"])), (String::new(), String::new()));
+}
+
+#[test]
+fn machines_with_other_histories_agree_through_a_plan() {
+    let (here, there) = (project(), Project::new());
+    let made = here.run("rpt-shard", &["--total", "2", "--plan-out", "plan.jsonl"], &test_lines(&SUITE));
+    assert_eq!((made.code, made.stdout.len(), made.stderr.as_str()), (0, 0, ""));
+    std::fs::copy(here.path().join("plan.jsonl"), there.path().join("plan.jsonl")).unwrap();
+    let shards = [&here, &there].map(|machine| {
+        ["0", "1"]
+            .map(|index| machine.run("rpt-shard", &["--plan", "plan.jsonl", "--index", index], &test_lines(&SUITE)))
+    });
+    let ids = |side: usize| shards[side].iter().map(|ended| ended.ids()).collect::<Vec<_>>();
+    assert_eq!(ids(0), ids(1));
+    let plans: Vec<_> = shards.iter().flatten().map(|ended| ended.records().pop().unwrap()["plan"].clone()).collect();
+    assert!(plans.windows(2).all(|pair| pair[0] == pair[1]), "{plans:?}");
+
+    let other = here.run("rpt-shard", &["--plan", "plan.jsonl", "--index", "0", "--total", "3"], &test_lines(&SUITE));
+    assert_eq!((other.code, other.stderr.as_str()), (4, "rpt-shard: --total is 3, but the plan has 2 shards\n"));
+    let edited = std::fs::read_to_string(here.path().join("plan.jsonl")).unwrap().replace("c.py", "d.py");
+    std::fs::write(here.path().join("plan.jsonl"), edited).unwrap();
+    let refused = here.run("rpt-shard", &["--plan", "plan.jsonl", "--index", "0"], &test_lines(&SUITE));
+    assert_eq!((refused.code, refused.stdout.len()), (4, 0));
+}
+
+#[test]
+fn a_check_proves_shards_disjoint_and_complete() {
+    let project = project();
+    for index in ["0", "1"] {
+        let shard = project.run("rpt-shard", &["--index", index, "--total", "2"], &test_lines(&SUITE)).stdout;
+        std::fs::write(project.path().join(format!("{index}.jsonl")), shard).unwrap();
+    }
+    let proof = project.run("rpt-shard", &["--check", "0.jsonl", "1.jsonl"], b"");
+    assert_eq!(proof.code, 0);
+    assert_eq!(proof.stderr, "rpt-shard: 2 shards hold 5 tests, each in one shard, none missing\n");
+    let half = project.run("rpt-shard", &["--check", "0.jsonl"], b"");
+    assert_eq!((half.code, half.stderr.as_str()), (1, "rpt-shard: shard 1 of 2 is missing\n"));
+    let cut = std::fs::read_to_string(project.path().join("1.jsonl")).unwrap();
+    std::fs::write(project.path().join("1.jsonl"), cut.split_once('\n').unwrap().1).unwrap();
+    assert_eq!(project.run("rpt-shard", &["--check", "0.jsonl", "1.jsonl"], b"").code, 1);
+    assert_eq!(project.run("rpt-shard", &["--check", "none.jsonl"], b"").code, 4);
+}
+
+#[test]
+fn a_target_time_has_its_number_of_shards() {
+    let project = project();
+    let run = |args: &[&str]| project.run("rpt-shard", args, &test_lines(&SUITE));
+    assert_eq!(run(&["--target-time", "80ms"]).stdout, b"2\n");
+    assert_eq!(run(&["--target-time", "79ms", "--matrix"]).stdout, b"{\"index\":[0,1,2],\"total\":[3]}\n");
+    let short = run(&["--target-time", "59ms"]);
+    assert_eq!((short.code, short.stdout.len()), (4, 0));
+    assert!(short.stderr.contains("a.py::one alone is expected to take 60 ms"), "{}", short.stderr);
+    assert_eq!(run(&["--target-time", "soon"]).code, 4);
+}

@@ -1,2 +1,57 @@
-//! .
-fn main() {}
+//! rpt-history: remembers runs and answers questions about them. Glue only.
+
+mod args;
+mod commands;
+mod record;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use args::{Args, Command};
+use commands::{open, output};
+use rpt::exit::Exit;
+use rpt::history::rows::{RunRow, SummaryRow};
+use rpt::history::slowest::slowest;
+
+fn main() -> ExitCode {
+    rpt::cli::main("rpt-history", |args| run(args).map_err(commands::with_exit_code))
+}
+
+fn run(Args { command, common }: Args) -> anyhow::Result<Exit> {
+    let mut output = output(&common);
+    let exit = match command {
+        Command::Record { tee } => return record::record(&common, tee),
+        Command::Runs { runs } => {
+            let rows: Vec<_> = open(&common)?.runs(&runs.filter()?, true)?.into_iter().map(RunRow::from).collect();
+            output.rows(&rows)
+        }
+        Command::Summary { runs, tests } => {
+            let summaries = open(&common)?.summaries(&runs.filter()?, &tests.filter())?;
+            output.rows(&summaries.into_iter().map(SummaryRow::from).collect::<Vec<_>>())
+        }
+        Command::Flaky { runs, tests } => {
+            let mut summaries = open(&common)?.summaries(&runs.filter()?, &tests.filter())?;
+            summaries.retain(|summary| summary.flaky());
+            summaries.sort_by(|a, b| b.fail_count.cmp(&a.fail_count).then_with(|| a.node_id.cmp(&b.node_id)));
+            output.rows(&summaries.into_iter().map(SummaryRow::from).collect::<Vec<_>>())
+        }
+        Command::Failures { runs, tests } => output.rows(&open(&common)?.failures(&runs.filter()?, &tests.filter())?),
+        Command::Slowest { top, runs, tests } => {
+            let mut rows = slowest(open(&common)?.summaries(&runs.filter()?, &tests.filter())?);
+            rows.truncate(top);
+            output.rows(&rows)
+        }
+        Command::Show { node_ids, runs } => return commands::show(&common, output, node_ids, runs),
+        Command::Compare { before, after, tests } => {
+            let store = open(&common)?;
+            let (before, after) = (commands::run_named(&store, &before)?, commands::run_named(&store, &after)?);
+            output.rows(&store.compare(&before, &after, &tests.filter())?)
+        }
+        Command::Prune { what } => return commands::prune(&common, output, what.what()?),
+        Command::Check => return commands::check(&common, output),
+        Command::Vacuum => return commands::vacuum(&common, output),
+    };
+    exit?;
+    output.out.flush()?;
+    Ok(Exit::Ok)
+}

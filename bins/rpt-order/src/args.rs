@@ -31,6 +31,11 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) explain: bool,
 
+    /// Replay the recorded runs instead, each ordered from what was known before it, and write how
+    /// soon every strategy would have found its failures. Reads nothing from stdin.
+    #[arg(long, conflicts_with_all = ["by", "seed", "explain"])]
+    pub(crate) eval: bool,
+
     /// The history to read [default: $RPT_HISTORY, else .rpt/history.db at rootdir or above the current folder].
     #[arg(long, value_name = "FILE")]
     pub(crate) history: Option<PathBuf>,
@@ -49,5 +54,6 @@ Examples:
   rpt-collect | rpt-order | rpt-run                  what is likely to fail first
   rpt-collect | rpt-order --by random --seed 7       the same shuffle every time
   rpt-collect | rpt-order --explain --format text    see why each test stands where it stands
+  rpt-order --eval                                   which strategy suits this project
 
 Exit codes: 0 written; 3 internal error; 4 wrong arguments or malformed input.";

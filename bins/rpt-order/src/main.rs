@@ -2,6 +2,7 @@
 
 mod args;
 mod output;
+mod replay;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -21,6 +22,9 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<Exit> {
+    if args.eval {
+        return replay::evaluate(&args);
+    }
     let Some(input) = filter::read_stdin::<Args>()? else {
         return Ok(Exit::Usage);
     };

@@ -64,3 +64,8 @@ pub(crate) fn write_info(info: ShardInfo, form: OutputForm) -> Result<()> {
         }
     }
 }
+
+/// Writes one line for a script.
+pub(crate) fn write_line(line: &str) -> Result<()> {
+    Ok(writeln!(std::io::stdout(), "{line}").map_err(StreamError::Write)?)
+}

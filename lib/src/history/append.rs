@@ -6,8 +6,9 @@ use std::collections::HashMap;
 use rusqlite::{Connection, OptionalExtension, params};
 use sha2::{Digest, Sha256};
 
-use super::RunHead;
 use super::canonical::{CanonicalResult, micros};
+use super::select::RunFilter;
+use super::{RunHead, runs};
 use crate::flaky::{Around, Counts, Recent, Statistics};
 use crate::outcome::{Outcome, Phase};
 use crate::record::{RunComplete, TestResult};
@@ -209,14 +210,15 @@ impl RunWriter {
 
     fn write_counts(&self, connection: &Connection) -> rusqlite::Result<()> {
         let [passed, failed, error, skipped, xfailed, xpassed, not_run] = self.counts;
-        connection
+        let updated = connection
             .prepare_cached(
                 "UPDATE run SET total = ?2, passed = ?3, failed = ?4, errors = ?5, skipped = ?6, xfailed = ?7,
                                 xpassed = ?8, not_run = ?9
                  WHERE run = ?1",
             )?
-            .execute(params![self.run, self.appended(), passed, failed, error, skipped, xfailed, xpassed, not_run])
-            .map(drop)
+            .execute(params![self.run, self.appended(), passed, failed, error, skipped, xfailed, xpassed, not_run])?;
+        // Somebody took the run out while it went on: results without a run would be lost quietly.
+        if updated == 1 { Ok(()) } else { Err(rusqlite::Error::QueryReturnedNoRows) }
     }
 
     /// The worker's key, and the place of this result among its own.
@@ -242,22 +244,19 @@ impl RunWriter {
 /// Recomputes all statistics from the results, in the order in which they count.
 pub(super) fn rebuild(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute("DELETE FROM statistics", [])?;
-    let mut tests: Vec<_> = recompute(connection)?.into_iter().collect();
+    let mut tests: Vec<_> =
+        recompute(connection, &runs::keys(connection, &RunFilter::default())?)?.into_iter().collect();
     tests.sort_unstable_by_key(|(test, _)| *test);
     tests.iter().try_for_each(|(test, statistics)| write_statistics(connection, *test, statistics))
 }
 
-/// All statistics, from the results alone.
-pub(super) fn recompute(connection: &Connection) -> rusqlite::Result<HashMap<i64, Statistics>> {
+/// The statistics over `runs` (key and start, in the order in which they count), from the results alone.
+pub(super) fn recompute(connection: &Connection, runs: &[(i64, i64)]) -> rusqlite::Result<HashMap<i64, Statistics>> {
     let mut tests: HashMap<i64, Statistics> = HashMap::new();
-    let mut runs = connection
-        .prepare("SELECT run, started_at_us FROM run ORDER BY started_at_us, run_id IS NOT NULL, run_id, run")?;
     let mut results =
         connection.prepare("SELECT test, outcome, duration_us FROM result WHERE run = ?1 ORDER BY test, nth")?;
-    let mut runs = runs.query([])?;
-    while let Some(run) = runs.next()? {
-        let started_at_us = run.get(1)?;
-        let mut rows = results.query([run.get::<_, i64>(0)?])?;
+    for &(run, started_at_us) in runs {
+        let mut rows = results.query([run])?;
         while let Some(row) = rows.next()? {
             let outcome = outcome_at(row, 1)?;
             if Counts::of(outcome).is_some() {

@@ -4,7 +4,11 @@
 //! - `head`, `checkout`: what is known of a run when it begins. `canonical`: its id (pure).
 //! - `append`: writing results and keeping the statistics of their tests up to date.
 //! - `recorder`: the thread that remembers a run while it goes on.
-//! - `summaries`: what the other stages read.
+//! - `ingest`: recording a stream from a pipe.
+//! - `summaries`: what the other stages read. `select` (pure): which runs, which tests.
+//!   `runs`, `trail`: reading runs, and all results of one test.
+//! - `failures`, `compare`, `slowest`: answers. `upkeep`: prune, check, vacuum.
+//! - `rows`, `show`: the records that rpt-history writes. `table` (pure): the same for people.
 //!
 //! The SQL is plain (joins, keys, `ON CONFLICT`), integers and text, so that another
 //! database can hold the same tables; what is SQLite's own stands in `store` and `schema`.
@@ -12,17 +16,32 @@
 mod append;
 mod canonical;
 mod checkout;
+pub mod compare;
+pub mod failures;
 mod head;
+mod ingest;
 mod recorder;
+mod replay;
+pub mod rows;
+mod runs;
 mod schema;
+pub mod select;
+pub mod show;
+pub mod slowest;
 mod store;
 mod summaries;
+pub mod table;
+mod trail;
+pub mod upkeep;
 
 pub use canonical::{RunHasher, is_run_id, micros};
 pub use head::RunHead;
+pub use ingest::{IngestError, Ingested, IngestedRun, Tee, record_stream};
 pub use recorder::{Finished, Recorder};
+pub use runs::Run;
 pub use store::Store;
 pub use summaries::read_summaries;
+pub use trail::{Step, Trail};
 
 use std::path::PathBuf;
 

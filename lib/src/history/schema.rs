@@ -84,6 +84,7 @@ CREATE TABLE detail (
     symbol_addresses TEXT,
     PRIMARY KEY (run, test, nth)
 ) WITHOUT ROWID;
+CREATE INDEX detail_by_test ON detail (test);
 CREATE TABLE statistics (
     test INTEGER PRIMARY KEY,
     total_runs INTEGER NOT NULL,

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::HistoryError;
-use super::append::statistics_at;
+use super::append::{recompute, statistics_at};
+use super::runs::{keys, tests_matching};
+use super::select::{RunFilter, TestFilter};
 use super::store::Store;
 use crate::summary::TestSummary;
 
@@ -35,6 +37,29 @@ impl Store {
                 see(statistics_at(row, 1)?.summary(row.get(0)?));
             }
             Ok(())
+        };
+        read().map_err(|source| self.error(source))
+    }
+
+    /// The same over the runs of a filter only, for the tests of a filter. Without a run filter it
+    /// costs the same whatever the length of history; with one it reads the results of those runs.
+    pub fn summaries(&self, runs: &RunFilter, tests: &TestFilter) -> Result<Vec<TestSummary>, HistoryError> {
+        if runs.is_all() {
+            let mut found = Vec::new();
+            self.each_summary(|summary| {
+                if tests.matches(&summary.node_id) {
+                    found.push(summary);
+                }
+            })?;
+            return Ok(found);
+        }
+        let read = || -> rusqlite::Result<Vec<TestSummary>> {
+            let mut statistics = recompute(&self.connection, &keys(&self.connection, runs)?)?;
+            let names = tests_matching(&self.connection, |node_id| tests.matches(node_id))?;
+            Ok(names
+                .into_iter()
+                .filter_map(|(test, node_id)| Some(statistics.remove(&test)?.summary(node_id)))
+                .collect())
         };
         read().map_err(|source| self.error(source))
     }

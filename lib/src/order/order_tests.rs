@@ -5,12 +5,14 @@ use proptest::prelude::{Strategy as _, any, prop, prop_assert, prop_assert_eq, p
 use super::*;
 use crate::summary::TestSummary;
 
-const ALL: [Strategy; 7] = [
+const ALL: [Strategy; 9] = [
     Strategy::Risk,
     Strategy::FailedFirst,
     Strategy::NewFirst,
     Strategy::Slowest,
     Strategy::Fastest,
+    Strategy::Feedback,
+    Strategy::Makespan,
     Strategy::Random,
     Strategy::Given,
 ];
@@ -124,6 +126,39 @@ fn a_group_follows_its_first_member_through_every_tier() {
     lines[0].1 = Some("db");
     lines[5].1 = Some("db");
     assert_eq!(arranged(&lines, Strategy::Risk, Keep::File, 0)[..3], ["b.py::broken", "a.py::quick", "a.py::flaky"]);
+}
+
+#[test]
+fn feedback_weighs_likelihood_against_time() {
+    let lines: [Line; 4] = [
+        ("a.py::slow_new", None, None),
+        ("a.py::steady", None, Some((9, 0, 0, 100))),
+        ("b.py::broken_slow", None, Some((0, 1, 1, 200))),
+        ("b.py::broken_quick", None, Some((0, 1, 1, 10))),
+    ];
+    assert_eq!(
+        arranged(&lines, Strategy::Feedback, Keep::Test, 0),
+        ["b.py::broken_quick", "b.py::broken_slow", "a.py::slow_new", "a.py::steady"]
+    );
+}
+
+#[test]
+fn makespan_starts_the_longest_file_first() {
+    let lines: [Line; 5] = [
+        ("a.py::long", None, Some((9, 0, 0, 90))),
+        ("b.py::one", None, Some((9, 0, 0, 50))),
+        ("b.py::two", None, Some((9, 0, 0, 60))),
+        ("c.py::db", Some("db"), Some((9, 0, 0, 70))),
+        ("d.py::db", Some("db"), Some((9, 0, 0, 30))),
+    ];
+    assert_eq!(
+        arranged(&lines, Strategy::Makespan, Keep::File, 0),
+        ["b.py::one", "b.py::two", "c.py::db", "d.py::db", "a.py::long"]
+    );
+    assert_eq!(
+        arranged(&lines, Strategy::Makespan, Keep::Test, 0),
+        ["c.py::db", "d.py::db", "a.py::long", "b.py::two", "b.py::one"]
+    );
 }
 
 #[test]

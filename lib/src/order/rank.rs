@@ -4,16 +4,18 @@ use std::cmp::Ordering;
 
 use sha2::{Digest, Sha256};
 
-use super::Strategy;
+use super::{Strategy, likelihood};
 use crate::unit::Subject;
 
 /// Where a test stands before anything is kept together: lower is earlier.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Rank {
     /// Compared first.
     pub(super) tier: u8,
     /// Compared within a tier.
     pub(super) value: f64,
+    /// Compared within what has the same value: the members of a block that has one value for all.
+    pub(super) within: f64,
     /// A test that is likely to fail does not wait for its file.
     pub(super) alone: bool,
 }
@@ -21,11 +23,39 @@ pub(super) struct Rank {
 impl Rank {
     /// Total: no value is a NaN, and one would still have a place.
     pub(super) fn compare(&self, other: &Rank) -> Ordering {
-        self.tier.cmp(&other.tier).then(self.value.total_cmp(&other.value))
+        let values = self.value.total_cmp(&other.value).then(self.within.total_cmp(&other.within));
+        self.tier.cmp(&other.tier).then(values)
     }
 }
 
+/// What a test brings to its block under [`Strategy::Feedback`] and [`Strategy::Makespan`].
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Weight {
+    /// How likely it is to fail.
+    pub(super) likelihood: f64,
+    /// Expected time, in microseconds.
+    pub(super) time_us: f64,
+}
+
+impl Weight {
+    pub(super) fn add(&mut self, other: Weight) {
+        self.likelihood += other.likelihood;
+        self.time_us += other.time_us;
+    }
+
+    /// Smith's rule as a rank: what is likely to fail soonest comes first. For one
+    /// test and for a block alike, see [`Strategy::Feedback`].
+    pub(super) fn by_feedback(self) -> f64 {
+        -self.likelihood / (self.time_us + PROTOCOL_US)
+    }
+}
+
+/// What pytest itself takes for a test at the least, in microseconds: a test without
+/// a recorded time is not free. Measured: 10,000 empty tests in 4.5 s.
+const PROTOCOL_US: f64 = 450.0;
+
 /// What history says of a test's health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Health {
     /// Its newest runs failed.
     InStreak,
@@ -37,28 +67,36 @@ pub(super) enum Health {
     Steady,
 }
 
-/// The rank of `subject`, which is expected to take `time_us` microseconds.
+/// The rank of `subject`, which is expected to take `time_us` microseconds. Under
+/// strategies that rank blocks it is the rank that the test has inside its block.
 pub(super) fn of(subject: &Subject, time_us: u64, strategy: Strategy, seed: u64) -> Rank {
     let health = health_of(subject);
     let alone = matches!(health, Health::InStreak | Health::Flaky);
     let time = time_us as f64;
+    let rank = Rank { alone, ..Rank::default() };
     match strategy {
         Strategy::Risk => match health {
-            Health::InStreak => Rank { tier: 0, value: 0.0, alone },
-            Health::Flaky => Rank { tier: 1, value: 0.0, alone },
-            Health::New => Rank { tier: 2, value: 0.0, alone },
-            Health::Steady => Rank { tier: 3, value: -time, alone },
+            Health::InStreak => Rank { tier: 0, ..rank },
+            Health::Flaky => Rank { tier: 1, ..rank },
+            Health::New => Rank { tier: 2, ..rank },
+            Health::Steady => Rank { tier: 3, value: -time, ..rank },
         },
         Strategy::FailedFirst => {
-            let failed = matches!(health, Health::InStreak);
-            Rank { tier: u8::from(!failed), value: 0.0, alone: failed }
+            let failed = health == Health::InStreak;
+            Rank { tier: u8::from(!failed), alone: failed, ..rank }
         }
-        Strategy::NewFirst => Rank { tier: u8::from(!matches!(health, Health::New)), value: 0.0, alone: false },
-        Strategy::Slowest => Rank { tier: 0, value: -time, alone: false },
-        Strategy::Fastest => Rank { tier: 0, value: time, alone: false },
-        Strategy::Random => Rank { tier: 0, value: draw(seed, subject.node_id), alone: false },
-        Strategy::Given => Rank { tier: 0, value: 0.0, alone: false },
+        Strategy::NewFirst => Rank { tier: u8::from(health != Health::New), ..Rank::default() },
+        Strategy::Slowest => Rank { value: -time, ..Rank::default() },
+        Strategy::Fastest => Rank { value: time, ..Rank::default() },
+        Strategy::Random => Rank { value: draw(seed, subject.node_id), ..Rank::default() },
+        Strategy::Feedback => Rank { within: weight_of(subject, time_us).by_feedback(), ..rank },
+        Strategy::Makespan | Strategy::Given => Rank::default(),
     }
+}
+
+/// What `subject` brings to its block.
+pub(super) fn weight_of(subject: &Subject, time_us: u64) -> Weight {
+    Weight { likelihood: likelihood::of_failure(subject.summary), time_us: time_us as f64 }
 }
 
 pub(super) fn health_of(subject: &Subject) -> Health {

@@ -1,7 +1,7 @@
 //! Owns why a test stands where it stands, in words.
 
 use super::rank::{Health, health_of};
-use super::{Placed, Strategy};
+use super::{Placed, Strategy, likelihood};
 use crate::unit::Subject;
 
 /// The reason for the place of `placed`, whose subjects are `subjects` and which
@@ -11,7 +11,11 @@ pub fn why(placed: Placed, subjects: &[Subject], strategy: Strategy, seed: u64, 
     let mut reason = match strategy {
         Strategy::Given => "as given".to_string(),
         Strategy::Random => format!("random with seed {seed}"),
-        Strategy::Slowest | Strategy::Fastest => expectation(expected_ms),
+        Strategy::Slowest | Strategy::Fastest | Strategy::Makespan => expectation(expected_ms),
+        Strategy::Feedback => {
+            let likelihood = likelihood::of_failure(subject.summary) * 100.0;
+            format!("fails with {likelihood:.1} %, {}", expectation(expected_ms))
+        }
         Strategy::Risk => health(subject).unwrap_or_else(|| expectation(expected_ms)),
         Strategy::FailedFirst | Strategy::NewFirst => match (health_of(subject), strategy) {
             (Health::InStreak, Strategy::FailedFirst) | (Health::New, Strategy::NewFirst) => {

@@ -13,7 +13,7 @@ mod slot;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::Context;
+use anyhow::Context as _;
 use crossbeam_channel::Sender;
 use sha2::{Digest, Sha256};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -22,7 +22,7 @@ use crate::cli::{Color, Fault, Format, PytestArgs, as_usage};
 use crate::exit::Exit;
 use crate::history::{Recorder, RunHasher, RunHead};
 use crate::project::{history_for_run, rootdir_option};
-use crate::python::{context_digest, find_python};
+use crate::python::{Context, find_python};
 use crate::record::{CollectError, RunComplete};
 use crate::report::{End, Report, View};
 use crate::server::{self, BriefItem, Collected, Launch, Server};
@@ -144,8 +144,8 @@ struct Obtained {
 fn obtain_server(options: &RunOptions, request: &Request, python: &Path, cwd: &Path) -> anyhow::Result<Obtained> {
     let unfiltered = options.pytest.keyword.is_none() && options.pytest.marker.is_none();
     if request.piped && unfiltered && options.workers != Workers::Exactly(0) {
-        let context = context_digest(cwd, python, &options.pytest.context_args(), std::env::vars_os());
-        if let Some(mut server) = server::attach(&context) {
+        let context = Context::new(cwd, python, &options.pytest.context_args(), std::env::vars_os());
+        if let Some(mut server) = server::attach(&context, request.server.as_deref()) {
             let items = server.brief_items()?;
             let selection = Selection::of(request, &items, Path::new(&server.collected.rootdir), cwd);
             if selection.not_found.is_empty() {

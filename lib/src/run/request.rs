@@ -22,6 +22,8 @@ pub(super) struct Request {
     pub piped: bool,
     /// rootdir, where the stream said it.
     pub rootdir: Option<String>,
+    /// By what name the stream's server waits.
+    pub server: Option<String>,
     /// Errors of the collection that made the stream.
     pub collect_errors: Vec<CollectError>,
     /// Tests that collection deselected.
@@ -80,6 +82,7 @@ impl Request {
                     let collection: Collection = decode(form, &bytes, number)?;
                     request.deselected += collection.deselected;
                     request.rootdir = Some(collection.rootdir);
+                    request.server = collection.server;
                 }
                 Kind::Started | Kind::RunComplete | Kind::Other => {}
             }

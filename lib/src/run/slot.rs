@@ -229,11 +229,7 @@ fn read_results(slot: usize, mut pipe: PipeReader, events: &Sender<Event>, gone:
     let mut buffer = Vec::new();
     let mut chunk = vec![0; 64 << 10];
     let mut last_batch = Instant::now();
-    loop {
-        let count = match next_read(&mut pipe, &mut chunk, gone) {
-            Some(count) => count,
-            None => break,
-        };
+    while let Some(count) = next_read(&mut pipe, &mut chunk, gone) {
         buffer.extend_from_slice(&chunk[..count]);
         let whole = memchr::memrchr(b'\n', &buffer).map_or(0, |at| at + 1);
         let lines = buffer[..whole].split(|&byte| byte == b'\n').filter(|line| !line.is_empty());

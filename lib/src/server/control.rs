@@ -184,10 +184,6 @@ pub struct Warning {
     pub message: String,
 }
 
-/// A test's fields in the shim's order: node_id, file_path, lineno, name,
-/// class_name, markers, skip, xfail, group.
-pub type TestFields = (String, String, Option<u32>, String, Option<String>, Vec<String>, bool, bool, Option<String>);
-
 #[derive(Deserialize)]
 struct Items<T> {
     items: Vec<T>,
@@ -245,16 +241,10 @@ impl ControlReader {
         serde_json::from_slice(&frame).map(Some).map_err(lost)
     }
 
-    /// The next chunk of full items; `None` after the last.
-    pub fn full_chunk(&mut self) -> Result<Option<Vec<TestFields>>, ServerError> {
-        self.chunk()
-    }
-
-    pub(super) fn brief_chunk(&mut self) -> Result<Option<Vec<(Box<str>, Option<Box<str>>)>>, ServerError> {
-        self.chunk()
-    }
-
-    fn chunk<T: serde::de::DeserializeOwned>(&mut self) -> Result<Option<Vec<T>>, ServerError> {
+    /// The next chunk of items, as [`super::BriefItem`] or as [`crate::record::Test`];
+    /// `None` after the last. The shim sends an item's fields as an array, in the
+    /// order in which the struct declares them.
+    pub fn chunk<T: serde::de::DeserializeOwned>(&mut self) -> Result<Option<Vec<T>>, ServerError> {
         let frame = self.frame()?.ok_or_else(|| lost("it ended while it described its items"))?;
         let Items { items } = serde_json::from_slice::<Items<T>>(&frame).map_err(lost)?;
         Ok((!items.is_empty()).then_some(items))

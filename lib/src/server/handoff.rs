@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::control::{FromServer, split};
 use super::{Server, ServerError};
+use crate::python::Context;
 
 /// What a Unix socket's path may have at most, its final zero included, on the
 /// narrowest system (macOS: 104).
@@ -27,22 +28,36 @@ fn waiting_folder() -> Option<PathBuf> {
     (found.is_dir() && found.uid() == uid.as_raw() && found.mode() & 0o077 == 0).then_some(folder)
 }
 
-/// A new path at which a server for `context` (a [`crate::python::context_digest`]) can wait.
-pub fn socket_path(context: &str) -> Option<PathBuf> {
-    let path = waiting_folder()?.join(format!("{context}-{}", std::process::id()));
+/// A new path at which a server for `context` can wait:
+/// `PLACE-OPTIONS-PROCESS` in the waiting folder.
+pub fn socket_path(context: &Context) -> Option<PathBuf> {
+    let name = format!("{}-{}-{}", context.place, context.options, std::process::id());
+    let path = waiting_folder()?.join(name);
     (path.as_os_str().as_bytes().len() <= MAX_SOCKET_PATH).then_some(path)
 }
 
 /// Attaches to a server that waits for `context` and whose files are unchanged.
+///
+/// `named` is what the stream calls its server. Whoever names no options of its
+/// own takes those of the collection it got its tests from: the named server's,
+/// or, where the name was cut off, those of the only server that waits.
 /// Sockets that nobody listens at any more are removed.
-pub fn attach(context: &str) -> Option<Server> {
+pub fn attach(context: &Context, named: Option<&str>) -> Option<Server> {
     let folder = waiting_folder()?;
-    for entry in std::fs::read_dir(folder).ok()?.flatten() {
-        let name = entry.file_name();
-        let path = entry.path();
-        if !name.as_bytes().starts_with(context.as_bytes()) {
-            continue;
-        }
+    let here = format!("{}-", context.place);
+    let entries = std::fs::read_dir(&folder).ok()?.flatten();
+    let mut waiting: Vec<String> = entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name.starts_with(&here))
+        .collect();
+    let same_options = format!("{here}{}-", context.options);
+    let no_options = context.options == Context::NO_OPTIONS;
+    let any = no_options && (waiting.len() == 1 || named.is_some());
+    waiting.retain(|name| name.starts_with(&same_options) || (any && named.is_none_or(|named| named == name)));
+    // The stream's own server first.
+    waiting.sort_by_key(|name| Some(name.as_str()) != named);
+    for name in waiting {
+        let path = folder.join(name);
         match connect(&path) {
             Ok(Some(server)) => return Some(server),
             Ok(None) => {}

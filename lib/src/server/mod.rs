@@ -14,11 +14,10 @@ use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use serde::Deserialize;
 use thiserror::Error;
 
-pub use control::{
-    Collected, ControlReader, ControlWriter, FromServer, Identity, Request, SkippedFile, TestFields, Warning,
-};
+pub use control::{Collected, ControlReader, ControlWriter, FromServer, Identity, Request, SkippedFile, Warning};
 pub use handoff::{attach, socket_path};
 
 use crate::cli::{Fault, one_line};
@@ -218,14 +217,14 @@ impl Server {
     pub fn brief_items(&mut self) -> Result<Vec<BriefItem>, ServerError> {
         self.writer.send(&Request::Items { full: false }, &[])?;
         let mut items = Vec::with_capacity(self.collected.count);
-        while let Some(chunk) = self.reader.brief_chunk()? {
-            items.extend(chunk.into_iter().map(|(node_id, group)| BriefItem { node_id, group }));
+        while let Some(chunk) = self.reader.chunk()? {
+            items.extend::<Vec<BriefItem>>(chunk);
         }
         Ok(items)
     }
 
     /// Asks for all items with everything pytest knows; read them with
-    /// [`ControlReader::full_chunk`] until it gives `None`.
+    /// [`ControlReader::chunk`] until it gives `None`.
     pub fn ask_full_items(&mut self) -> Result<(), ServerError> {
         self.writer.send(&Request::Items { full: true }, &[])
     }
@@ -252,7 +251,7 @@ impl Server {
 }
 
 /// An item as running needs it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct BriefItem {
     /// pytest's node id.
     pub node_id: Box<str>,

@@ -4,6 +4,9 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use super::exchange::{self, Exchange};
+use super::threshold;
+
 /// A plan this close to the lower bound is not improved further: 1 in 10,000,
 /// far below what any estimate of a test's time is worth.
 const GOOD_ENOUGH: u64 = 10_000;
@@ -14,15 +17,34 @@ const PATIENCE: usize = 20_000_000;
 /// The shard of each of `loads`, for at least one shard. First the longest load
 /// goes onto the least loaded shard, and so on (LPT: R. L. Graham, "Bounds on
 /// multiprocessing timing anomalies", SIAM J. Appl. Math. 17, 1969: at most 4/3
-/// of the best); then loads are moved and swapped between the fullest shard and
+/// of the best); then the fullest shard exchanges loads with
 /// another while that lowers the fuller of the two.
 ///
 /// Only whole numbers are compared and ties go to the lower index, so the same
 /// loads in the same order give the same shards on every machine.
 pub(super) fn balance(loads: &[u64], shards: usize) -> Vec<u32> {
     let mut assigned = longest_first(loads, shards);
-    Refinement::new(loads, shards, &assigned).run(&mut assigned);
+    let goal = goal(loads, shards);
+    Refinement::new(loads, shards, goal, &assigned).run(&mut assigned);
+    threshold::search(loads, shards, goal + goal / 500, &mut assigned);
+    Refinement::new(loads, shards, goal, &assigned).run(&mut assigned);
     assigned
+}
+
+/// Beyond so many loads a shard the mean load decides.
+const MOST_SHARING: usize = 10;
+
+/// What the fullest shard cannot be lighter than, and a little: the mean load, and
+/// for every k the k + 1 shortest of the k * shards + 1 longest loads, as k + 1 of
+/// those share a shard; k = 0 is the longest load.
+fn goal(loads: &[u64], shards: usize) -> u64 {
+    let mut longest_first: Vec<u64> = loads.to_vec();
+    longest_first.sort_unstable_by_key(|&load| Reverse(load));
+    let mean = loads.iter().sum::<u64>().div_ceil(shards as u64);
+    let sharing = (0..).map(|k| (k, k * shards)).take_while(|(_, last)| *last < loads.len()).take(MOST_SHARING);
+    let shared = sharing.map(|(k, last)| longest_first[last - k..=last].iter().sum());
+    let bound = shared.fold(mean, u64::max);
+    bound + bound / GOOD_ENOUGH
 }
 
 /// LPT. Of equally loaded shards the one with fewer loads is taken.
@@ -53,15 +75,8 @@ struct Refinement<'a> {
     looked_at: usize,
 }
 
-/// What the fullest shard gives, and what it takes back.
-struct Exchange {
-    other: usize,
-    give: usize,
-    take: Option<usize>,
-}
-
 impl<'a> Refinement<'a> {
-    fn new(loads: &'a [u64], shards: usize, assigned: &[u32]) -> Refinement<'a> {
+    fn new(loads: &'a [u64], shards: usize, goal: u64, assigned: &[u32]) -> Refinement<'a> {
         let mut members = vec![Vec::new(); shards];
         let mut totals = vec![0; shards];
         for (index, &shard) in assigned.iter().enumerate() {
@@ -71,10 +86,7 @@ impl<'a> Refinement<'a> {
         for shard in &mut members {
             shard.sort_by_key(|&index| (loads[index], index));
         }
-        let sum: u64 = loads.iter().sum();
-        let longest = loads.iter().copied().max().unwrap_or(0);
-        let bound = sum.div_ceil(shards as u64).max(longest);
-        Refinement { loads, members, totals, goal: bound + bound / GOOD_ENOUGH, looked_at: 0 }
+        Refinement { loads, members, totals, goal, looked_at: 0 }
     }
 
     fn run(&mut self, assigned: &mut [u32]) {
@@ -85,73 +97,46 @@ impl<'a> Refinement<'a> {
             if self.totals[fullest] <= self.goal {
                 return;
             }
-            let Some(exchange) = self.best_exchange(fullest) else {
+            let found = self.best_partner(fullest, exchange::of_single_loads);
+            let Some((other, exchange)) = found.or_else(|| self.best_partner(fullest, exchange::of_subsets)) else {
                 return;
             };
-            let Exchange { other, give, take } = exchange;
-            self.hand_over(give, fullest, other);
-            assigned[give] = other as u32;
-            if let Some(take) = take {
-                self.hand_over(take, other, fullest);
-                assigned[take] = fullest as u32;
+            for (from, to, loads) in [(fullest, other, exchange.give), (other, fullest, exchange.take)] {
+                for index in loads {
+                    self.hand_over(index, from, to);
+                    assigned[index] = to as u32;
+                }
             }
         }
     }
 
-    /// The exchange after which the fuller of its two shards is lightest; `None` where none helps.
-    fn best_exchange(&mut self, fullest: usize) -> Option<Exchange> {
-        let mut best: Option<(u64, Exchange)> = None;
+    /// The shard and the exchange with it after which the fuller of the two is
+    /// lightest; `None` where no exchange helps.
+    fn best_partner(&mut self, fullest: usize, find: exchange::Find) -> Option<(usize, Exchange)> {
+        let mut best: Option<(u64, usize, Exchange)> = None;
         let mut others: Vec<usize> = (0..self.totals.len()).filter(|&shard| shard != fullest).collect();
         others.sort_by_key(|&shard| (self.totals[shard], shard));
         for other in others {
             let gap = self.totals[fullest] - self.totals[other];
-            // Half the gap is the most that any exchange with this one, or a fuller one, can gain.
+            // Half the gap is the most that an exchange with this shard, or with a fuller one, gains.
             let reachable = self.totals[fullest] - gap / 2;
-            if gap < 2 || best.as_ref().is_some_and(|(peak, _)| *peak <= reachable) {
+            if gap < 2 || best.as_ref().is_some_and(|(peak, ..)| *peak <= reachable) {
                 break;
             }
-            self.looked_at += self.members[fullest].len() + self.members[other].len();
-            if let Some((peak, exchange)) = self.exchange_with(fullest, other, gap) {
-                if best.as_ref().is_none_or(|(known, _)| peak < *known) {
-                    best = Some((peak, exchange));
-                }
-                if peak <= self.goal {
-                    break;
-                }
+            let (ours, theirs) = (&self.members[fullest], &self.members[other]);
+            self.looked_at += ours.len() + theirs.len();
+            let Some((moved, exchange)) = find(self.loads, ours, theirs, gap) else {
+                continue;
+            };
+            let peak = (self.totals[fullest] - moved).max(self.totals[other] + moved);
+            if best.as_ref().is_none_or(|(known, ..)| peak < *known) {
+                best = Some((peak, other, exchange));
+            }
+            if peak <= self.goal {
+                break;
             }
         }
-        best.map(|(_, exchange)| exchange)
-    }
-
-    /// The best exchange of one load, or of one against a shorter one, that
-    /// moves more than nothing and less than `gap`.
-    fn exchange_with(&self, fullest: usize, other: usize, gap: u64) -> Option<(u64, Exchange)> {
-        let mut best: Option<(u64, usize, Option<usize>)> = None;
-        let mut consider = |moved: u64, give: usize, take: Option<usize>| {
-            if 0 < moved && moved < gap {
-                let off = moved.abs_diff(gap / 2);
-                if best.as_ref().is_none_or(|(known, ..)| off < *known) {
-                    best = Some((off, give, take));
-                }
-            }
-        };
-        // Both lists ascend, so the partner that comes closest to half the gap only moves up.
-        let theirs = &self.members[other];
-        let mut partner = 0;
-        for &give in &self.members[fullest] {
-            let load = self.loads[give];
-            consider(load, give, None);
-            while partner + 1 < theirs.len() && self.loads[theirs[partner + 1]] + gap / 2 <= load {
-                partner += 1;
-            }
-            for &take in theirs.iter().skip(partner).take(2) {
-                consider(load.saturating_sub(self.loads[take]), give, Some(take));
-            }
-        }
-        let (_, give, take) = best?;
-        let moved = self.loads[give] - take.map_or(0, |take| self.loads[take]);
-        let peak = (self.totals[fullest] - moved).max(self.totals[other] + moved);
-        Some((peak, Exchange { other, give, take }))
+        best.map(|(_, other, exchange)| (other, exchange))
     }
 
     fn hand_over(&mut self, index: usize, from: usize, to: usize) {

@@ -6,9 +6,15 @@
 //! whatever the order in which the tests came.
 
 mod balance;
+pub mod check;
+pub mod ci;
 mod count;
+mod exchange;
 mod info;
+pub mod plan_file;
 mod rendezvous;
+pub mod target;
+mod threshold;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -45,6 +51,11 @@ impl Strategy {
             Strategy::RoundRobin => "round_robin",
             Strategy::Count => "count",
         }
+    }
+
+    /// The strategy of that name; none for any other text.
+    pub fn from_name(name: &str) -> Option<Strategy> {
+        Strategy::value_variants().iter().copied().find(|strategy| strategy.name() == name)
     }
 }
 
@@ -93,6 +104,8 @@ pub fn check_index(index: u32, total: u32, first: u32) -> Result<u32, ShardError
 pub struct Plan {
     /// How it was made.
     pub strategy: Strategy,
+    /// Which tests stayed together.
+    pub keep: Keep,
     /// How many shards it has.
     pub total: u32,
     /// Each subject's shard, in the order of the subjects.
@@ -122,7 +135,7 @@ impl Plan {
             }
         }
         let digest = digest(total, sorted.iter().map(|&index| (subjects[index].node_id, shards[index])));
-        Ok(Plan { strategy, total, shards, digest })
+        Ok(Plan { strategy, keep, total, shards, digest })
     }
 
     /// The subjects of shard `index`, in the order in which they were given.
@@ -164,9 +177,8 @@ fn units_of<'a>(subjects: &[Subject<'a>], sorted: &[usize], keep: Keep) -> Vec<U
 fn place(units: &[Unit], estimates: &Estimates, strategy: Strategy, total: u32) -> Vec<u32> {
     match strategy {
         Strategy::DurationBalanced => {
-            // At least 1 us each, so that tests without a time are spread by number.
-            let load = |unit: &Unit| unit.members.iter().map(|&index| estimates.time_us(index).max(1)).sum();
-            balance::balance(&units.iter().map(load).collect::<Vec<u64>>(), total as usize)
+            let loads: Vec<u64> = units.iter().map(|unit| load_of(unit, estimates)).collect();
+            balance::balance(&loads, total as usize)
         }
         Strategy::Hash => units.iter().map(|unit| rendezvous::shard_of(unit.key, total)).collect(),
         Strategy::RoundRobin => (0..total).cycle().take(units.len()).collect(),
@@ -175,6 +187,12 @@ fn place(units: &[Unit], estimates: &Estimates, strategy: Strategy, total: u32) 
             count::by_count(&sizes, total as usize)
         }
     }
+}
+
+/// What a unit is expected to take, in microseconds: at least 1 for each test, so
+/// that tests without a time are spread by number.
+fn load_of(unit: &Unit, estimates: &Estimates) -> u64 {
+    unit.members.iter().map(|&index| estimates.time_us(index).max(1)).sum()
 }
 
 /// The digest of a plan: sha256 over the number of shards (4 bytes) and, for

@@ -21,7 +21,7 @@ pub(super) fn shard_of(key: UnitKey, total: u32) -> u32 {
     };
     let mut best = (0, 0);
     for shard in 0..total {
-        let score = mix(hash.wrapping_add(u64::from(shard).wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+        let score = mix(hash.wrapping_add(u64::from(shard).wrapping_mul(GOLDEN)));
         if shard == 0 || score > best.0 {
             best = (score, shard);
         }
@@ -29,13 +29,16 @@ pub(super) fn shard_of(key: UnitKey, total: u32) -> u32 {
     best.1
 }
 
+/// 2^64 divided by the golden ratio: SplitMix64's step from one state to the next.
+pub(super) const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
 fn first_bytes(digest: &[u8]) -> u64 {
     digest.iter().take(8).fold(0, |hash, &byte| hash << 8 | u64::from(byte))
 }
 
 /// The finaliser of SplitMix64 (G. Steele, D. Lea, C. Flood, "Fast splittable
 /// pseudorandom number generators", OOPSLA 2014): each bit depends on all others.
-fn mix(value: u64) -> u64 {
+pub(super) fn mix(value: u64) -> u64 {
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     value ^ (value >> 31)

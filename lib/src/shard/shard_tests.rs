@@ -1,6 +1,6 @@
 //! Tests of `shard`: what every plan promises.
 
-use proptest::prelude::{Strategy as _, any, prop, prop_assert, prop_assert_eq, proptest};
+use proptest::prelude::{ProptestConfig, Strategy as _, any, prop, prop_assert, prop_assert_eq, proptest};
 
 use super::*;
 use crate::summary::TestSummary;
@@ -77,6 +77,9 @@ fn a_hash_is_the_same_in_every_version() {
 }
 
 proptest! {
+    // The search for a balance takes its time without optimisation.
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn whole_and_the_same_for_any_order(
         lines in lines(),

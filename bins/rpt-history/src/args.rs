@@ -1,0 +1,178 @@
+//! Owns the arguments of rpt-history and what they mean.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use rpt::cli::{Color, Fault, Format};
+use rpt::history::select::{RunFilter, TestFilter, moment};
+use rpt::history::upkeep::Prune;
+
+/// Remembers runs and answers questions about them.
+///
+/// Reads the history that rpt-run writes as it goes (.rpt/history.db at pytest's rootdir). Writes
+/// records to a pipe, one JSON object a line, and tables to a terminal; --format chooses.
+#[derive(Parser, Debug)]
+#[command(name = "rpt-history", version, after_help = AFTER_HELP, max_term_width = 100)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+const AFTER_HELP: &str = "Examples:
+  rpt-run | rpt-history record --tee | jq .outcome
+  rpt-history summary --last 20 'tests/api/*'
+  rpt-history show tests/test_api.py::test_login
+
+Exit codes: 0 done (also when the tests of a recorded run failed), 3 the history cannot be
+used, 4 wrong arguments or malformed input, 5 nothing to record.";
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct Common {
+    /// The history's file [default: $RPT_HISTORY, else the nearest .rpt/history.db here or above]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) history: Option<PathBuf>,
+    /// The form of the output [default: $RPT_FORMAT, else text on a terminal, json into a pipe]
+    #[arg(long, global = true, env = "RPT_FORMAT", value_enum)]
+    pub(crate) format: Option<Format>,
+    /// Whether text is coloured
+    #[arg(long, global = true, value_enum, default_value_t)]
+    pub(crate) color: Color,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Record the run whose results come on stdin
+    Record {
+        /// Pass the input on to stdout, byte for byte
+        #[arg(long)]
+        tee: bool,
+    },
+    /// List the runs, newest first
+    Runs {
+        #[command(flatten)]
+        runs: RunChoice,
+    },
+    /// The statistics of each test
+    Summary {
+        #[command(flatten)]
+        runs: RunChoice,
+        #[command(flatten)]
+        tests: TestChoice,
+    },
+    /// Every result of a test: outcomes, durations, failures by message
+    Show {
+        /// A node id (a file, class or function stands for all its tests) or a glob with * and ?
+        #[arg(required = true, value_name = "NODE_ID")]
+        node_ids: Vec<String>,
+        #[command(flatten)]
+        runs: RunChoice,
+    },
+    /// Tests with a pass and a failure among their results, most failures first
+    Flaky {
+        #[command(flatten)]
+        runs: RunChoice,
+        #[command(flatten)]
+        tests: TestChoice,
+    },
+    /// Tests that fail now, since when, and the commits between which it began
+    Failures {
+        #[command(flatten)]
+        runs: RunChoice,
+        #[command(flatten)]
+        tests: TestChoice,
+    },
+    /// Tests by mean duration, longest first
+    Slowest {
+        /// Only the first N
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        top: usize,
+        #[command(flatten)]
+        runs: RunChoice,
+        #[command(flatten)]
+        tests: TestChoice,
+    },
+    /// What changed from one run to another: broken, fixed, added, removed
+    ///
+    /// A run is named by the begin of its run_id (4 digits or more), latest, or latest~N.
+    Compare {
+        #[arg(value_name = "RUN")]
+        before: String,
+        #[arg(value_name = "RUN")]
+        after: String,
+        #[command(flatten)]
+        tests: TestChoice,
+    },
+    /// Take old runs out; the statistics become those of the runs that are left
+    Prune {
+        #[command(flatten)]
+        what: PruneChoice,
+    },
+    /// Prove the file whole and its statistics those of its results; exit 3 if not
+    Check,
+    /// Give the space of pruned runs back to the disk
+    Vacuum,
+}
+
+/// What to take out.
+#[derive(ClapArgs, Debug)]
+#[group(required = true, multiple = false)]
+pub(crate) struct PruneChoice {
+    /// Keep only the newest N runs
+    #[arg(long, value_name = "N")]
+    keep_runs: Option<u32>,
+    /// Take out the runs before a span (90d), a date or a time
+    #[arg(long, value_name = "WHEN")]
+    older_than: Option<String>,
+}
+
+impl PruneChoice {
+    pub(crate) fn what(self) -> Result<Prune, Fault> {
+        match (self.keep_runs, self.older_than) {
+            (Some(count), _) => Ok(Prune::KeepRuns(count)),
+            (None, when) => parsed("--older-than", &when.unwrap_or_default()).map(Prune::OlderThan),
+        }
+    }
+}
+
+/// Which runs count.
+#[derive(ClapArgs, Debug)]
+pub(crate) struct RunChoice {
+    /// Only runs since then: a span back (12h, 7d), a date (2026-11-22) or an RFC 3339 time
+    #[arg(long, value_name = "WHEN")]
+    since: Option<String>,
+    /// Only the newest N of them
+    #[arg(long, value_name = "N")]
+    last: Option<u32>,
+    /// Only runs of this branch
+    #[arg(long, value_name = "NAME")]
+    branch: Option<String>,
+}
+
+impl RunChoice {
+    pub(crate) fn filter(self) -> Result<RunFilter, Fault> {
+        let since_us = self.since.map(|text| parsed("--since", &text)).transpose()?;
+        Ok(RunFilter { since_us, last: self.last, branch: self.branch })
+    }
+}
+
+/// A moment given with `option`, in microseconds since the Unix epoch.
+fn parsed(option: &str, text: &str) -> Result<i64, Fault> {
+    let now_us = jiff::Timestamp::now().as_microsecond();
+    moment(text, now_us).map_err(|reason| Fault::usage(format!("{option}: {reason}")))
+}
+
+/// Which tests count.
+#[derive(ClapArgs, Debug)]
+pub(crate) struct TestChoice {
+    /// Only these: node ids (a file, class or function stands for all its tests) or globs with * and ?
+    #[arg(value_name = "NODE_ID")]
+    node_ids: Vec<String>,
+}
+
+impl TestChoice {
+    pub(crate) fn filter(self) -> TestFilter {
+        TestFilter::new(self.node_ids)
+    }
+}

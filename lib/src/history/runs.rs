@@ -1,0 +1,227 @@
+//! Owns reading runs: their heads, totals and ids, and which runs a filter or a name means.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::append::outcome_at;
+use super::canonical::{CanonicalResult, RunHasher};
+use super::select::RunFilter;
+use super::store::Store;
+use super::{HistoryError, RunHead};
+use crate::outcome::{Outcome, Phase};
+
+/// A run that is remembered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    /// Its key in this store.
+    pub(super) key: i64,
+    /// `sha256:` and 64 hex digits. An interrupted run's is computed when it is listed.
+    pub run_id: Option<String>,
+    /// Whether its end was recorded.
+    pub complete: bool,
+    /// What was known when it began.
+    pub head: RunHead,
+    /// Results by outcome, in the order of [`Outcome::ALL`].
+    pub counts: [i64; Outcome::ALL.len()],
+    /// Tests that were deselected.
+    pub deselected: i64,
+    /// Files or nodes that could not be collected.
+    pub collection_errors: i64,
+    /// Wall time in microseconds; `None` for an interrupted run.
+    pub duration_us: Option<i64>,
+    /// What the run ended with.
+    pub exit_code: Option<u8>,
+}
+
+impl Run {
+    /// How many results it holds.
+    pub fn total(&self) -> i64 {
+        self.counts.iter().sum()
+    }
+}
+
+const COLUMNS: &str = "run, run_id, state, started_at_us, commit_id, branch, dirty, host, python_version, \
+     pytest_version, args, rootdir, shard, passed, failed, errors, skipped, xfailed, xpassed, not_run, deselected, \
+     collection_errors, duration_us, exit_code";
+
+/// The order in which runs count, oldest first.
+const ORDER: &str = "started_at_us, run_id IS NOT NULL, run_id, run";
+/// The same, newest first.
+const NEWEST_FIRST: &str = "started_at_us DESC, run_id IS NOT NULL DESC, run_id DESC, run DESC";
+
+impl Store {
+    /// The runs that the filter lets through, newest first. `ids`: also computes the ids of
+    /// interrupted runs, which reads all their results.
+    pub fn runs(&self, filter: &RunFilter, ids: bool) -> Result<Vec<Run>, HistoryError> {
+        let read = || -> rusqlite::Result<Vec<Run>> {
+            let mut statement = self.connection.prepare(&format!(
+                "SELECT {COLUMNS} FROM run
+                 WHERE started_at_us >= ?1 AND (?2 IS NULL OR branch = ?2) ORDER BY {NEWEST_FIRST} LIMIT ?3"
+            ))?;
+            let limit = filter.last.map_or(i64::MAX, i64::from);
+            let rows =
+                statement.query_map(params![filter.since_us.unwrap_or(i64::MIN), filter.branch, limit], run_at)?;
+            let mut runs = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+            if ids {
+                runs.iter_mut().filter(|run| run.run_id.is_none()).try_for_each(|run| {
+                    run.run_id = Some(run_id_of(&self.connection, run.key, &run.head)?);
+                    Ok::<_, rusqlite::Error>(())
+                })?;
+            }
+            Ok(runs)
+        };
+        read().map_err(|source| self.error(source))
+    }
+
+    /// Runs without the ids of interrupted ones, newest first.
+    pub(super) fn read_runs(&self, filter: &RunFilter) -> rusqlite::Result<Vec<Run>> {
+        let mut statement = self.connection.prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM run
+             WHERE started_at_us >= ?1 AND (?2 IS NULL OR branch = ?2) ORDER BY {NEWEST_FIRST} LIMIT ?3"
+        ))?;
+        let limit = filter.last.map_or(i64::MAX, i64::from);
+        let rows = statement.query_map(params![filter.since_us.unwrap_or(i64::MIN), filter.branch, limit], run_at)?;
+        rows.collect()
+    }
+
+    /// The run that `name` means: `latest`, `latest~2` (the second before it), or the begin of
+    /// a run_id, with or without `sha256:`. An error says why none or more than one is meant.
+    pub fn run_named(&self, name: &str) -> Result<Result<Run, String>, HistoryError> {
+        let all = self.runs(&RunFilter::default(), false)?;
+        if let Some(back) = name.strip_prefix("latest") {
+            let back = match back.strip_prefix('~') {
+                None if back.is_empty() => Some(0),
+                None => None,
+                Some(count) => count.parse::<usize>().ok(),
+            };
+            return Ok(match back {
+                None => Err(format!("{name:?} is no run: write latest, latest~N or the begin of a run_id")),
+                Some(back) => {
+                    let count = all.len();
+                    all.into_iter().nth(back).ok_or_else(|| format!("{name}: there are {count} runs"))
+                }
+            });
+        }
+        let digits = name.strip_prefix("sha256:").unwrap_or(name);
+        if digits.len() < 4 {
+            return Ok(Err(format!("{name:?} is no run: write latest, latest~N or 4 or more digits of a run_id")));
+        }
+        let mut matching = Vec::new();
+        for mut run in all {
+            let id = match run.run_id.take() {
+                Some(id) => id,
+                None => run_id_of(&self.connection, run.key, &run.head).map_err(|source| self.error(source))?,
+            };
+            if id.strip_prefix("sha256:").is_some_and(|id| id.starts_with(digits)) {
+                run.run_id = Some(id);
+                matching.push(run);
+            }
+        }
+        Ok(match matching.len() {
+            1 => matching.pop().ok_or_else(String::new),
+            0 => Err(format!("{name}: no run has this id")),
+            count => Err(format!("{name}: {count} runs have ids that begin like this")),
+        })
+    }
+}
+
+/// Keys and starts of the runs that the filter lets through, in the order in which they count.
+pub(super) fn keys(connection: &Connection, filter: &RunFilter) -> rusqlite::Result<Vec<(i64, i64)>> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT run, started_at_us FROM (
+             SELECT run, started_at_us, run_id FROM run
+             WHERE started_at_us >= ?1 AND (?2 IS NULL OR branch = ?2) ORDER BY {NEWEST_FIRST} LIMIT ?3) AS newest
+         ORDER BY {ORDER}"
+    ))?;
+    let limit = filter.last.map_or(i64::MAX, i64::from);
+    let rows = statement.query_map(params![filter.since_us.unwrap_or(i64::MIN), filter.branch, limit], |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })?;
+    rows.collect()
+}
+
+/// The id of a run from what is stored of it.
+pub(super) fn run_id_of(connection: &Connection, run: i64, head: &RunHead) -> rusqlite::Result<String> {
+    let mut hasher = RunHasher::new();
+    let mut statement = connection.prepare_cached(
+        "SELECT test.node_id, result.outcome, result.duration_us, message.text, detail.cause, detail.wasxfail,
+                detail.phase
+         FROM result JOIN test ON test.test = result.test
+         LEFT JOIN message ON message.message = result.message
+         LEFT JOIN detail ON detail.run = result.run AND detail.test = result.test AND detail.nth = result.nth
+         WHERE result.run = ?1",
+    )?;
+    let mut rows = statement.query([run])?;
+    while let Some(row) = rows.next()? {
+        let text = |column: usize| -> rusqlite::Result<Option<&str>> { Ok(row.get_ref(column)?.as_str_or_null()?) };
+        hasher.push_canonical(&CanonicalResult {
+            cause: text(4)?,
+            duration_us: row.get(2)?,
+            message: text(3)?,
+            node_id: text(0)?.unwrap_or_default(),
+            outcome: outcome_at(row, 1)?,
+            wasxfail: text(5)?,
+            when: text(6)?.and_then(Phase::from_name),
+        });
+    }
+    Ok(hasher.finish(head))
+}
+
+/// The key of the test with this id.
+pub(super) fn test_named(connection: &Connection, node_id: &str) -> rusqlite::Result<Option<i64>> {
+    connection
+        .prepare_cached("SELECT test FROM test WHERE node_id = ?1")?
+        .query_row([node_id], |row| row.get(0))
+        .optional()
+}
+
+/// Ids of all tests that the filter lets through, by key.
+pub(super) fn tests_matching(
+    connection: &Connection,
+    matches: impl Fn(&str) -> bool,
+) -> rusqlite::Result<BTreeMap<i64, String>> {
+    let mut statement = connection.prepare("SELECT test, node_id FROM test")?;
+    let mut rows = statement.query([])?;
+    let mut tests = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        let node_id: String = row.get(1)?;
+        if matches(&node_id) {
+            tests.insert(row.get(0)?, node_id);
+        }
+    }
+    Ok(tests)
+}
+
+fn run_at(row: &Row) -> rusqlite::Result<Run> {
+    let mut counts = [0; Outcome::ALL.len()];
+    for (at, count) in counts.iter_mut().enumerate() {
+        *count = row.get(13 + at)?;
+    }
+    let unreadable = |column, error: serde_json::Error| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
+    };
+    let (args, shard): (String, Option<String>) = (row.get(10)?, row.get(12)?);
+    Ok(Run {
+        key: row.get(0)?,
+        run_id: row.get(1)?,
+        complete: row.get::<_, i64>(2)? == 1,
+        head: RunHead {
+            started_at_us: row.get(3)?,
+            commit_id: row.get(4)?,
+            branch: row.get(5)?,
+            dirty: row.get(6)?,
+            host: row.get(7)?,
+            python_version: row.get(8)?,
+            pytest_version: row.get(9)?,
+            args: serde_json::from_str(&args).map_err(|error| unreadable(10, error))?,
+            rootdir: row.get(11)?,
+            shard: shard.map(|text| serde_json::from_str(&text)).transpose().map_err(|error| unreadable(12, error))?,
+        },
+        counts,
+        deselected: row.get(20)?,
+        collection_errors: row.get(21)?,
+        duration_us: row.get(22)?,
+        exit_code: row.get(23)?,
+    })
+}

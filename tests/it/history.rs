@@ -1,0 +1,342 @@
+//! rpt-history end to end: streams recorded from a pipe, and every question asked of them.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+
+/// A folder with a store in it, and the binary that uses it.
+struct History {
+    root: tempfile::TempDir,
+}
+
+impl History {
+    fn new() -> History {
+        History { root: tempfile::tempdir().unwrap() }
+    }
+
+    fn store(&self) -> PathBuf {
+        self.root.path().join(".rpt/history.db")
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        // Test programs are one folder below the binaries.
+        let tests = std::env::current_exe().unwrap();
+        let binary = tests.parent().unwrap().parent().unwrap().join("rpt-history");
+        let mut command = Command::new(binary);
+        command.args(args).current_dir(self.root.path());
+        for variable in ["RPT_HISTORY", "RPT_FORMAT", "NO_COLOR", "FORCE_COLOR"] {
+            command.env_remove(variable);
+        }
+        command
+    }
+
+    fn run(&self, args: &[&str], input: &[u8]) -> Output {
+        let mut child =
+            self.command(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let input = input.to_vec();
+        let writer = std::thread::spawn(move || {
+            // A command that does not read its input closes it.
+            let _ = stdin.write_all(&input);
+        });
+        let output = child.wait_with_output().unwrap();
+        writer.join().unwrap();
+        output
+    }
+
+    /// stdout of a command that must succeed and say nothing on stderr.
+    fn ok(&self, args: &[&str], input: &[u8]) -> String {
+        let output = self.run(args, input);
+        assert_eq!(text(&output.stderr), "", "{args:?}");
+        assert_eq!(output.status.code(), Some(0), "{args:?}");
+        text(&output.stdout)
+    }
+
+    /// The records a command writes.
+    fn records(&self, args: &[&str]) -> Vec<Value> {
+        self.ok(args, b"").lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn record(&self, stream: &str) {
+        self.ok(&["record"], stream.as_bytes());
+    }
+
+    /// stderr and exit code of a command that fails.
+    fn fails(&self, args: &[&str], input: &[u8]) -> (String, i32) {
+        let output = self.run(args, input);
+        (text(&output.stderr), output.status.code().unwrap())
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// A run that began `start` seconds after the epoch; each test is `id outcome ms message`.
+fn stream(start: u32, tests: &[(&str, &str, f64, Option<&str>)]) -> String {
+    let mut lines = String::new();
+    for (id, outcome, milliseconds, message) in tests {
+        let record = json!({"type": "result", "node_id": id, "outcome": outcome, "duration_ms": milliseconds,
+            "message": message, "started_at": start});
+        lines.push_str(&format!("{record}\n"));
+    }
+    let count = |name: &str| tests.iter().filter(|test| test.1 == name).count();
+    let complete = json!({"type": "run_complete", "run_id": "", "total": tests.len(), "passed": count("passed"),
+        "failed": count("failed"), "errors": count("error"), "skipped": count("skipped"), "xfailed": count("xfailed"),
+        "xpassed": count("xpassed"), "not_run": count("not_run"), "duration_ms": 12.5, "exit_code": 0});
+    lines + &format!("{complete}\n")
+}
+
+/// Three runs: `a` passes, `b` is flaky, `c[1]` began to fail in the second run, `s` is skipped.
+fn three_runs() -> History {
+    let history = History::new();
+    for (start, b, c) in [(100, "passed", "passed"), (200, "failed", "error"), (300, "passed", "failed")] {
+        let message = |outcome| (outcome != "passed").then_some("E   boom");
+        history.record(&stream(
+            start,
+            &[
+                ("t.py::a", "passed", 1.5, None),
+                ("t.py::b", b, 2.0, message(b)),
+                ("t.py::c[1]", c, f64::from(start), message(c)),
+                ("u.py::s", "skipped", 9.0, Some("why")),
+            ],
+        ));
+    }
+    history
+}
+
+#[test]
+fn a_stream_passes_through_byte_for_byte_and_is_recorded() {
+    for msgpack in [false, true] {
+        let history = History::new();
+        let lines = stream(1, &[("t.py::a\u{1b}[", "passed", 1.0, None), ("t.py::\nb", "failed", 1.0, Some("\0"))]);
+        let mut bytes = Vec::new();
+        if msgpack {
+            for line in lines.lines() {
+                let value: Value = serde_json::from_str(line).unwrap();
+                bytes.extend(rmp_serde::to_vec_named(&value).unwrap());
+            }
+        } else {
+            bytes = format!("\n{{\"type\":\"later\",   \"x\":1}}\n\n{lines}").into_bytes();
+        }
+        let output = history.run(&["record", "--tee"], &bytes);
+        assert_eq!((output.stdout, text(&output.stderr).as_str()), (bytes, ""));
+        let runs = history.records(&["runs"]);
+        assert_eq!(runs.len(), 1);
+        assert_eq!(
+            (&runs[0]["total"], &runs[0]["failed"], &runs[0]["state"]),
+            (&json!(2), &json!(1), &json!("complete"))
+        );
+        assert_eq!(
+            (&runs[0]["started_at"], &runs[0]["duration_ms"]),
+            (&json!("1970-01-01T00:00:01.000000Z"), &json!(12.5))
+        );
+        let shown = history.ok(&["summary", "--format", "text"], b"");
+        assert!(shown.contains("t.py::a\\u{1b}[") && shown.contains("t.py:: b"), "{shown}");
+    }
+}
+
+#[test]
+fn the_same_stream_twice_is_one_run() {
+    let history = History::new();
+    let stream = stream(5, &[("t.py::a", "failed", 1.0, Some("boom"))]);
+    history.record(&stream);
+    let before = history.records(&["summary"]);
+    history.record(&stream);
+    assert_eq!(history.records(&["runs"]).len(), 1);
+    assert_eq!(history.records(&["summary"]), before);
+}
+
+#[test]
+fn streams_without_an_end_and_without_sense() {
+    let history = History::new();
+    let whole = stream(5, &[("t.py::a", "passed", 1.0, None), ("t.py::b", "passed", 1.0, None)]);
+    let (first, _) = whole.split_once('\n').unwrap();
+    let output = history.run(&["record"], first.as_bytes());
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output.stderr).contains("1 results kept as an interrupted run"), "{}", text(&output.stderr));
+    let run = &history.records(&["runs"])[0];
+    assert_eq!((&run["state"], &run["total"], &run["duration_ms"]), (&json!("interrupted"), &json!(1), &Value::Null));
+    assert_eq!(run["run_id"].as_str().unwrap().len(), 71);
+
+    for (input, code, said) in [
+        ("".to_string(), 5, "no results in the input"),
+        ("{\"type\":\"test\",\"node_id\":\"a\"}\n".to_string(), 5, "no results in the input"),
+        ("t.py::a\nt.py::b\n".to_string(), 4, "plain node ids"),
+        (format!("{first}\n{{\"type\":\"result\"}}\n"), 4, "record 2 is malformed: missing field `node_id`"),
+        (first.replace("passed", "splendid"), 4, "record 1 is malformed: unknown variant `splendid`"),
+        (format!("{first}\n{}", &first[..20]), 4, "record 2 is cut off"),
+    ] {
+        let (stderr, exit) = history.fails(&["record"], input.as_bytes());
+        assert_eq!(exit, code, "{input}: {stderr}");
+        assert!(stderr.contains(said), "{input}: {stderr}");
+    }
+    // What came before a fault is kept.
+    assert_eq!(history.records(&["runs"]).len(), 3);
+}
+
+#[test]
+fn summary_counts_as_documented() {
+    let history = three_runs();
+    let all = history.records(&["summary"]);
+    assert_eq!(all.len(), 4);
+    assert_eq!(
+        all[2],
+        json!({"type": "summary", "node_id": "t.py::c[1]", "total_runs": 3, "pass_count": 1, "fail_count": 2,
+            "skip_count": 0, "flaky": true, "failure_rate": 2.0 / 3.0, "avg_duration_ms": 200.0,
+            "last_outcome": "failed", "last_run_timestamp": "1970-01-01T00:05:00.000000Z", "fail_streak": 2,
+            "flaky_streak": 1, "consecutive_failures": 2, "consecutive_passes": 0,
+            "recent_outcomes": ["passed", "error", "failed"]})
+    );
+    assert_eq!((&all[3]["skip_count"], &all[3]["avg_duration_ms"]), (&json!(3), &Value::Null));
+    let ids = |args: &[&str]| history.ok(args, b"");
+    assert_eq!(ids(&["summary", "--format", "ids", "t.py::c", "*s"]), "t.py::c[1]\nu.py::s\n");
+    let last = history.records(&["summary", "--last", "1", "t.py::c[1]"]);
+    assert_eq!((&last[0]["total_runs"], &last[0]["fail_count"]), (&json!(1), &json!(1)));
+    assert_eq!(history.records(&["runs", "--since", "1970-01-01T00:03:20Z"]).len(), 2);
+    assert_eq!(history.records(&["runs", "--branch", "none"]).len(), 0);
+}
+
+#[test]
+fn show_tells_the_whole_story() {
+    let history = three_runs();
+    let told = &history.records(&["show", "t.py::c[1]"])[0];
+    let outcomes: Vec<_> = told["results"].as_array().unwrap().iter().map(|step| step["outcome"].clone()).collect();
+    assert_eq!(outcomes, ["passed", "error", "failed"]);
+    assert_eq!((&told["messages"], &told["results"][2]["message"]), (&json!(["E   boom"]), &json!(0)));
+    assert_eq!(told["duration_quantiles_ms"]["max"], json!(300.0));
+    let shown = history.ok(&["show", "t.py", "--format", "text", "--color", "always"], b"");
+    assert!(shown.contains("\x1b[31mF\x1b[0m") && shown.contains("failed\x1b[0m 2x"), "{shown}");
+    assert_eq!(shown.matches("outcomes").count(), 3);
+    assert!(!history.ok(&["show", "t.py", "--format", "text"], b"").contains('\x1b'));
+}
+
+#[test]
+fn flaky_failing_and_slow_tests() {
+    let history = three_runs();
+    assert_eq!(history.ok(&["flaky", "--format", "ids"], b""), "t.py::c[1]\nt.py::b\n");
+    assert_eq!(history.ok(&["slowest", "--top", "2", "--format", "ids"], b""), "t.py::c[1]\nt.py::b\n");
+    let failures = history.records(&["failures"]);
+    assert_eq!(failures.len(), 1);
+    let failure = &failures[0];
+    assert_eq!((&failure["node_id"], &failure["fail_streak"]), (&json!("t.py::c[1]"), &json!(2)));
+    assert_eq!(failure["began"]["started_at"], json!("1970-01-01T00:03:20.000000Z"));
+    assert_eq!(failure["last_pass"]["started_at"], json!("1970-01-01T00:01:40.000000Z"));
+    assert_eq!(failure["message"], json!("E   boom"));
+    assert_eq!(history.records(&["failures", "--last", "1"])[0]["last_pass"], Value::Null);
+    assert!(history.ok(&["failures", "--format", "text"], b"").contains("t.py::c[1]"));
+}
+
+#[test]
+fn two_runs_compared() {
+    let history = three_runs();
+    let changes = |before: &str, after: &str| -> Vec<(String, String)> {
+        let told = history.records(&["compare", before, after]);
+        let text = |row: &Value, field: &str| row[field].as_str().unwrap().to_string();
+        told.iter().map(|row| (text(row, "node_id"), text(row, "change"))).collect()
+    };
+    let pair = |id: &str, change: &str| (id.to_string(), change.to_string());
+    assert_eq!(changes("latest~2", "latest~1"), [pair("t.py::b", "broken"), pair("t.py::c[1]", "broken")]);
+    assert_eq!(changes("latest~1", "latest"), [pair("t.py::c[1]", "still_failing"), pair("t.py::b", "fixed")]);
+    let first = history.records(&["runs"])[2]["run_id"].as_str().unwrap().to_string();
+    assert_eq!(changes(&first, "latest"), [pair("t.py::c[1]", "broken")]);
+    assert_eq!(changes(&first[7..19], &first), []);
+    for (name, said) in [
+        ("latest~3", "there are 3 runs"),
+        ("ffff", "no run has this id"),
+        ("x", "4 or more"),
+        ("latest~x", "is no run"),
+    ] {
+        let (stderr, exit) = history.fails(&["compare", "latest", name], b"");
+        assert_eq!(exit, 4);
+        assert!(stderr.contains(said), "{stderr}");
+    }
+}
+
+#[test]
+fn care_of_the_store() {
+    let history = three_runs();
+    assert_eq!(
+        history.records(&["check"])[0],
+        json!({"type": "check", "runs": 3, "results": 12, "tests": 4, "problems": []})
+    );
+    let (stderr, exit) = history.fails(&["prune"], b"");
+    assert_eq!(exit, 4, "{stderr}");
+    assert_eq!(
+        history.records(&["prune", "--keep-runs", "1"])[0],
+        json!({"type": "pruned", "runs": 2, "runs_left": 1, "tests": 0})
+    );
+    assert_eq!(history.records(&["summary", "t.py::c"])[0]["total_runs"], json!(1));
+    assert_eq!(history.records(&["vacuum"])[0]["type"], json!("vacuumed"));
+    assert!(history.ok(&["check", "--format", "text"], b"").ends_with("sound\n"));
+    assert_eq!(history.records(&["prune", "--older-than", "1d"])[0]["runs_left"], json!(0));
+    assert_eq!(history.records(&["summary"]).len(), 0);
+}
+
+#[test]
+fn msgpack_holds_what_json_holds() {
+    let history = three_runs();
+    for args in [&["runs"][..], &["summary"], &["show", "t.py::b"]] {
+        let output = history.run(&[args, &["--format", "msgpack"]].concat(), b"");
+        let mut bytes = output.stdout.as_slice();
+        let mut records = Vec::new();
+        while !bytes.is_empty() {
+            records.push(rmp_serde::from_read::<_, Value>(&mut bytes).unwrap());
+        }
+        assert_eq!(records, history.records(args));
+    }
+}
+
+#[test]
+fn what_is_not_there_is_said_in_one_line() {
+    let history = three_runs();
+    let elsewhere = History::new();
+    std::fs::write(elsewhere.root.path().join("text.db"), "no database, but some text").unwrap();
+    std::fs::create_dir(elsewhere.root.path().join("folder")).unwrap();
+    for (history, args, code, said) in [
+        (&elsewhere, &["runs"][..], 4, "no .rpt/history.db here or above"),
+        (&elsewhere, &["runs", "--history", "x.db"], 4, "x.db: no history there"),
+        (&elsewhere, &["runs", "--history", "text.db"], 3, "text.db: file is not a database"),
+        (&elsewhere, &["runs", "--history", "folder"], 3, "folder: is a directory"),
+        (&history, &["show", "nope"], 4, "nope: history knows no such test"),
+        (&history, &["runs", "--since", "soon"], 4, "--since: \"soon\" is neither"),
+        (&history, &["runs", "--format", "ids"], 4, "they have no ids"),
+    ] {
+        let (stderr, exit) = history.fails(args, b"");
+        assert_eq!(exit, code, "{args:?}: {stderr}");
+        assert!(
+            stderr.starts_with("rpt-history: ") && stderr.contains(said) && stderr.lines().count() == 1,
+            "{stderr}"
+        );
+    }
+}
+
+#[test]
+fn a_store_that_cannot_be_used_is_an_error_of_record() {
+    let history = History::new();
+    std::fs::create_dir_all(history.store()).unwrap();
+    let (stderr, exit) = history.fails(&["record"], stream(1, &[("a", "passed", 1.0, None)]).as_bytes());
+    assert_eq!((exit, stderr.lines().count()), (3, 1));
+    assert!(stderr.contains("this run is not remembered"), "{stderr}");
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_it_quietly() {
+    let history = three_runs();
+    let mut child = history.command(&["summary"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
+}
+
+#[test]
+fn the_store_is_found_from_a_folder_below() {
+    let history = three_runs();
+    let below = history.root.path().join("x/y");
+    std::fs::create_dir_all(&below).unwrap();
+    let output = history.command(&["runs"]).current_dir(&below).output().unwrap();
+    assert_eq!(text(&output.stdout).lines().count(), 3);
+    assert!(Path::new(&history.store()).exists());
+}
