@@ -91,7 +91,11 @@ class Server:
         surroundings.outlive(self.control.fileno())
         surroundings.hush_terminal(session.config)
         gc.set_threshold(*self.gc_thresholds)
+        # Everything collected is old now, without a look at it. It must not stay
+        # frozen: gc.get_referrers and gc.collect would be blind to it, and there
+        # are tests (and hypothesis) that ask them.
         gc.freeze()
+        gc.unfreeze()
         self._remember_files(session)
         self.control.send(self._collected(session))
         return self._serve(session)
