@@ -12,8 +12,9 @@ use crate::stream::{self, Input, StreamError};
 use crate::summary::TestSummary;
 use crate::unit::Subject;
 
-/// What history knows, by node id.
-pub type Summaries = HashMap<Box<str>, TestSummary>;
+/// What history knows, by node id. Every test is looked up once and ids are long:
+/// the standard hasher takes twice as long for it.
+pub type Summaries = HashMap<Box<str>, TestSummary, foldhash::fast::RandomState>;
 
 /// The history that a filter works with.
 #[derive(Debug, Default)]
@@ -30,7 +31,7 @@ impl Known {
         let Some(path) = store else {
             return Ok(Known::default());
         };
-        let mut summaries = Summaries::new();
+        let mut summaries = Summaries::default();
         match Store::open_to_read(&path) {
             Err(HistoryError::Missing { .. }) => {}
             Err(error) => return Err(error),
