@@ -14,7 +14,7 @@ use rpt::cli::{Format, one_line};
 use rpt::estimate::Estimates;
 use rpt::exit::Exit;
 use rpt::filter::{self, Known, Work};
-use rpt::order::{self, Strategy};
+use rpt::order::{self, Placed, Reasons, Strategy};
 use rpt::stream::Form;
 
 fn main() -> ExitCode {
@@ -45,7 +45,8 @@ fn run(args: Args) -> Result<Exit> {
     let estimates = Estimates::of(&subjects);
     let placed = order::arrange(&subjects, &estimates, by, args.keep, seed);
     let form = Format::resolve(args.format, input.form.unwrap_or(Form::Json));
-    let why = |at: order::Placed| order::why(at, &subjects, by, seed, estimates.time_ms(at.subject));
+    let reasons = Reasons::of(&subjects, by, seed);
+    let why = |at: Placed| reasons.why(at, estimates.time_ms(at.subject));
     let order = output::Order { input: &input, tests: &tests, placed: &placed, estimates: &estimates };
     output::write(&order, form, args.explain, why)?;
     // The process ends here: giving 100,000 ids back one by one would take longer than ordering them.

@@ -34,9 +34,8 @@ pub(super) fn gather(blocks: &Blocks, ranked: &[usize]) -> Vec<Placed> {
 
 /// The block of each subject, as a number; `None` where it moves alone.
 pub(super) struct Blocks {
-    pub(super) of_subjects: Vec<Option<usize>>,
-    /// How many blocks there are.
-    pub(super) count: usize,
+    of_subjects: Vec<Option<usize>>,
+    count: usize,
 }
 
 impl Blocks {
@@ -62,6 +61,17 @@ impl Blocks {
             of_subjects.push(Some(number));
         }
         Blocks { of_subjects, count: numbers.len() }
+    }
+
+    /// For each subject the sum of `values` over its block; its own where it moves alone.
+    pub(super) fn sums(&self, values: &[f64]) -> Vec<f64> {
+        let mut sums = vec![0.0; self.count];
+        for (block, value) in self.of_subjects.iter().zip(values) {
+            if let Some(block) = *block {
+                sums[block] += value;
+            }
+        }
+        self.of_subjects.iter().zip(values).map(|(block, value)| block.map_or(*value, |block| sums[block])).collect()
     }
 }
 

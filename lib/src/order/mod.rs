@@ -16,8 +16,9 @@ use clap::ValueEnum;
 use crate::estimate::Estimates;
 use crate::unit::{Keep, Subject};
 use block::{Blocks, gather};
-use rank::{Rank, Weight};
-pub use why::why;
+use likelihood::Likelihoods;
+use rank::Rank;
+pub use why::Reasons;
 
 /// `--by`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, ValueEnum)]
@@ -95,8 +96,13 @@ pub fn arrange(subjects: &[Subject], estimates: &Estimates, strategy: Strategy, 
         .collect();
     let blocks = Blocks::of(subjects, &ranks, keep);
     match strategy {
-        Strategy::Feedback => rank_blocks(&blocks, subjects, &mut ranks, estimates, Weight::by_feedback),
-        Strategy::Makespan => rank_blocks(&blocks, subjects, &mut ranks, estimates, |block| -block.time_us),
+        Strategy::Feedback => rank_by_feedback(&blocks, subjects, &mut ranks, estimates),
+        Strategy::Makespan => {
+            let times: Vec<f64> = (0..subjects.len()).map(|index| estimates.time_us(index) as f64).collect();
+            for (rank, time) in ranks.iter_mut().zip(blocks.sums(&times)) {
+                rank.value = -time;
+            }
+        }
         _ => {}
     }
     let mut ranked: Vec<usize> = (0..subjects.len()).collect();
@@ -109,25 +115,21 @@ fn as_given(subjects: &[Subject]) -> Vec<Placed> {
     (0..subjects.len()).map(|subject| Placed { subject, leader: None }).collect()
 }
 
-/// Gives every member of a block the value of the whole block.
-fn rank_blocks(
-    blocks: &Blocks,
-    subjects: &[Subject],
-    ranks: &mut [Rank],
-    estimates: &Estimates,
-    value: impl Fn(Weight) -> f64,
-) {
-    let weight = |index: usize| rank::weight_of(&subjects[index], estimates.time_us(index));
-    let mut sums = vec![Weight::default(); blocks.count];
-    for (index, block) in blocks.of_subjects.iter().enumerate() {
-        if let Some(block) = *block {
-            sums[block].add(weight(index));
-        }
-    }
-    for (index, block) in blocks.of_subjects.iter().enumerate() {
-        ranks[index].value = value(block.map_or_else(|| weight(index), |block| sums[block]));
+/// Smith's rule for blocks, and inside them for tests: see [`Strategy::Feedback`].
+fn rank_by_feedback(blocks: &Blocks, subjects: &[Subject], ranks: &mut [Rank], estimates: &Estimates) {
+    let known = Likelihoods::of(subjects);
+    let likelihoods: Vec<f64> = subjects.iter().map(|subject| known.of_failure(subject)).collect();
+    let times: Vec<f64> = (0..subjects.len()).map(|index| estimates.time_us(index) as f64 + PROTOCOL_US).collect();
+    let (block_likelihoods, block_times) = (blocks.sums(&likelihoods), blocks.sums(&times));
+    for (index, rank) in ranks.iter_mut().enumerate() {
+        rank.value = -block_likelihoods[index] / block_times[index];
+        rank.within = -likelihoods[index] / times[index];
     }
 }
+
+/// What pytest itself takes for a test at the least, in microseconds: a test without
+/// a recorded time is not free. Measured: 10,000 empty tests in 4.5 s.
+const PROTOCOL_US: f64 = 450.0;
 
 #[cfg(test)]
 #[path = "order_tests.rs"]
