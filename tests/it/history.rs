@@ -276,6 +276,50 @@ fn care_of_the_store() {
 }
 
 #[test]
+fn runs_move_from_store_to_store() {
+    let history = three_runs();
+    let exported = history.ok(&["export"], b"");
+    let other = History::new();
+    let file = other.root.path().join("runs é.jsonl");
+    std::fs::write(&file, &exported).unwrap();
+    let file = file.to_str().unwrap();
+    let first: Value = serde_json::from_str(&other.ok(&["import", file], b"")).unwrap();
+    assert_eq!((&first["runs"], &first["results"], &first["already_there"]), (&json!(3), &json!(12), &json!(0)));
+    let again: Value = serde_json::from_str(&other.ok(&["import", "-"], exported.as_bytes())).unwrap();
+    assert_eq!((&again["runs"], &again["already_there"]), (&json!(0), &json!(3)));
+    assert_eq!(other.records(&["runs"]), history.records(&["runs"]));
+    let by_id = |history: &History| {
+        let mut rows = history.records(&["summary"]);
+        rows.sort_by_key(|row| row["node_id"].as_str().unwrap().to_string());
+        rows
+    };
+    assert_eq!(by_id(&other), by_id(&history));
+    let document: Value =
+        serde_json::from_str(&history.ok(&["export", "--to", "document", "--last", "1", "t.py::b"], b"")).unwrap();
+    assert_eq!(document["runs"][0]["results"].as_array().unwrap().len(), 1);
+    assert_eq!(document["runs"][0]["total"], json!(4));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_does_not_stop_the_others() {
+    let history = History::new();
+    let path = |name: &str, text: &str| {
+        std::fs::write(history.root.path().join(name), text).unwrap();
+        name.to_string()
+    };
+    let bad = path("bad.xml", "<testsuite><testcase>");
+    let some = path("some.json", r#"{"version":2,"runs":[3,{"timestamp":"2020-01-01T00:00:00Z","results":[{}]}]}"#);
+    let good = path("good.xml", r#"<testsuite><testcase classname="t" name="a" file="t.py"/></testsuite>"#);
+    let output = history.run(&["import", &bad, "missing.xml", &some, &good], b"");
+    let stderr = text(&output.stderr);
+    assert_eq!((output.status.code(), stderr.lines().count()), (Some(4), 3), "{stderr}");
+    assert!(stderr.contains("bad.xml: byte 21: the file ends inside an element"), "{stderr}");
+    assert!(stderr.contains("missing.xml: cannot read it: No such file"), "{stderr}");
+    assert!(stderr.contains("some.json: left out what could not be read: 1 runs, 1 results"), "{stderr}");
+    assert_eq!(history.ok(&["summary", "--format", "ids"], b""), "t.py::a\n");
+}
+
+#[test]
 fn msgpack_holds_what_json_holds() {
     let history = three_runs();
     for args in [&["runs"][..], &["summary"], &["show", "t.py::b"]] {

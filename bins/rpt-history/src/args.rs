@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use rpt::cli::{Color, Fault, Format};
+use rpt::history::import::Format as ImportFormat;
 use rpt::history::select::{RunFilter, TestFilter, moment};
 use rpt::history::upkeep::Prune;
 
@@ -104,6 +105,28 @@ pub(crate) enum Command {
         #[command(flatten)]
         tests: TestChoice,
     },
+    /// Bring runs in from files: rpt's stream, pytest's JUnit XML, pytest-reportlog, history documents
+    ///
+    /// A run that is there already is left alone. What cannot be read in a history document is
+    /// counted on stderr and left out; any other fault ends its file, without the run it is in.
+    Import {
+        /// The files; - is stdin
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Their format [default: told from each file's first bytes]
+        #[arg(long, value_enum)]
+        from: Option<ImportFormat>,
+    },
+    /// Write runs to stdout, oldest first: rpt's stream (all of it) or a history document
+    Export {
+        /// The format; --format chooses between JSON Lines and msgpack for rpt
+        #[arg(long, value_enum, default_value_t)]
+        to: ExportFormat,
+        #[command(flatten)]
+        runs: RunChoice,
+        #[command(flatten)]
+        tests: TestChoice,
+    },
     /// Take old runs out; the statistics become those of the runs that are left
     Prune {
         #[command(flatten)]
@@ -113,6 +136,16 @@ pub(crate) enum Command {
     Check,
     /// Give the space of pruned runs back to the disk
     Vacuum,
+}
+
+/// What export writes.
+#[derive(clap::ValueEnum, Debug, Clone, Copy, Default)]
+pub(crate) enum ExportFormat {
+    /// rpt's own stream
+    #[default]
+    Rpt,
+    /// The JSON history document, version 2
+    Document,
 }
 
 /// What to take out.

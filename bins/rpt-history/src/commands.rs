@@ -5,6 +5,7 @@ use std::io::{BufWriter, Stdout, Write};
 use anyhow::Context;
 use rpt::cli::{Fault, Format, one_line};
 use rpt::exit::Exit;
+use rpt::history::import::ImportError;
 use rpt::history::rows::{Output, OutputError};
 use rpt::history::select::TestFilter;
 use rpt::history::show::TrailRow;
@@ -42,8 +43,9 @@ fn path(common: &Common) -> anyhow::Result<std::path::PathBuf> {
 /// What the user can put right is exit 4; anything else stays as it is.
 pub(crate) fn with_exit_code(error: anyhow::Error) -> anyhow::Error {
     let theirs = matches!(error.downcast_ref(), Some(HistoryError::Missing { .. }))
+        || matches!(error.downcast_ref(), Some(ImportError::Malformed(_) | ImportError::Stream(_)))
         || matches!(error.downcast_ref(), Some(OutputError::NoIds | OutputError::UnwritableId(_)));
-    if theirs { Fault::usage(error.to_string()).into() } else { error }
+    if theirs { Fault::usage(format!("{error:#}")).into() } else { error }
 }
 
 pub(crate) fn output(common: &Common) -> Stdouts {

@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod record;
+mod transfer;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -47,6 +48,8 @@ fn run(Args { command, common }: Args) -> anyhow::Result<Exit> {
             let (before, after) = (commands::run_named(&store, &before)?, commands::run_named(&store, &after)?);
             output.rows(&store.compare(&before, &after, &tests.filter())?)
         }
+        Command::Import { files, from } => return transfer::import(&common, output, &files, from),
+        Command::Export { to, runs, tests } => return transfer::export(&common, output, to, runs, tests),
         Command::Prune { what } => return commands::prune(&common, output, what.what()?),
         Command::Check => return commands::check(&common, output),
         Command::Vacuum => return commands::vacuum(&common, output),

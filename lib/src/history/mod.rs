@@ -4,7 +4,7 @@
 //! - `head`, `checkout`: what is known of a run when it begins. `canonical`: its id (pure).
 //! - `append`: writing results and keeping the statistics of their tests up to date.
 //! - `recorder`: the thread that remembers a run while it goes on.
-//! - `ingest`: recording a stream from a pipe.
+//! - `ingest`: recording a stream from a pipe. `import`, `export`: runs from and to files.
 //! - `summaries`: what the other stages read. `select` (pure): which runs, which tests.
 //!   `runs`, `trail`: reading runs, and all results of one test.
 //! - `failures`, `compare`, `slowest`: answers. `upkeep`: prune, check, vacuum.
@@ -17,8 +17,10 @@ mod append;
 mod canonical;
 mod checkout;
 pub mod compare;
+mod export;
 pub mod failures;
 mod head;
+pub mod import;
 mod ingest;
 mod recorder;
 pub mod rows;
@@ -34,6 +36,7 @@ mod trail;
 pub mod upkeep;
 
 pub use canonical::{RunHasher, is_run_id, micros};
+pub use export::ExportError;
 pub use head::RunHead;
 pub use ingest::{IngestError, Ingested, IngestedRun, Tee, record_stream};
 pub use recorder::{Finished, Recorder};

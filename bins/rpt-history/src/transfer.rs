@@ -1,0 +1,96 @@
+//! Owns `import` and `export`: which files, and what people are told.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use rpt::cli::{Fault, one_line};
+use rpt::exit::Exit;
+use rpt::history::Store;
+use rpt::history::import::{Format, ImportError, Imported, import as bring_in};
+use rpt::project::{find_history, history_for_run};
+use rpt::stream::{Form, OutputForm};
+
+use crate::args::{Common, ExportFormat, RunChoice, TestChoice};
+use crate::commands::{Stdouts, open};
+
+/// Brings the runs of files in. A file that cannot be read does not stop the others.
+pub(crate) fn import(
+    common: &Common,
+    mut output: Stdouts,
+    files: &[PathBuf],
+    format: Option<Format>,
+) -> anyhow::Result<Exit> {
+    let cwd = std::env::current_dir().context("the current folder")?;
+    let path = find_history(common.history.clone(), None, &cwd)
+        .unwrap_or_else(|| history_for_run(common.history.clone(), &cwd));
+    let store = Store::open(&path)?;
+    let mut all = Imported::default();
+    let mut exit = Exit::Ok;
+    for file in files {
+        let mut imported = Imported::default();
+        match bring_in_file(&store, file, format, &mut imported) {
+            Ok(()) => {}
+            Err(ImportError::History(error)) => return Err(error.into()),
+            Err(error) => {
+                eprintln!("rpt-history: {}: {}", one_line(&file.to_string_lossy()), one_line(&error.to_string()));
+                exit = Exit::Usage;
+            }
+        }
+        let Imported { skipped_runs, skipped_results, .. } = imported;
+        if skipped_runs + skipped_results > 0 {
+            eprintln!(
+                "rpt-history: {}: left out what could not be read: {skipped_runs} runs, {skipped_results} results",
+                one_line(&file.to_string_lossy())
+            );
+        }
+        all.add(&imported);
+    }
+    let text = format!("{} runs with {} results; {} runs were there\n", all.runs, all.results, all.already_there);
+    output.one(&all, None, &text)?;
+    output.out.flush()?;
+    Ok(exit)
+}
+
+fn bring_in_file(
+    store: &Store,
+    path: &Path,
+    format: Option<Format>,
+    imported: &mut Imported,
+) -> Result<(), ImportError> {
+    let now_us = jiff::Timestamp::now().as_microsecond();
+    if path.as_os_str() == "-" {
+        return bring_in(store, std::io::stdin().lock(), format, now_us, imported);
+    }
+    let file = File::open(path)?;
+    // Runs that tell no time began when their file was written: the same each time it is read.
+    let written = file.metadata()?.modified().ok().and_then(|time| jiff::Timestamp::try_from(time).ok());
+    let written_us = written.map_or(now_us, |time| time.as_microsecond());
+    bring_in(store, file, format, written_us, imported)
+}
+
+/// Writes runs to stdout.
+pub(crate) fn export(
+    common: &Common,
+    mut output: Stdouts,
+    to: ExportFormat,
+    runs: RunChoice,
+    tests: TestChoice,
+) -> anyhow::Result<Exit> {
+    let (runs, tests) = (runs.filter()?, tests.filter());
+    let form = match (to, output.form) {
+        (ExportFormat::Rpt, OutputForm::Records(Form::Msgpack)) => Form::Msgpack,
+        (ExportFormat::Document, OutputForm::Records(Form::Msgpack)) | (_, OutputForm::Records(Form::Ids)) => {
+            return Err(Fault::usage("export writes json, and rpt's stream also msgpack").into());
+        }
+        _ => Form::Json,
+    };
+    let store = open(common)?;
+    match to {
+        ExportFormat::Rpt => store.export_stream(&mut output.out, form, &runs, &tests)?,
+        ExportFormat::Document => store.export_document(&mut output.out, &runs, &tests)?,
+    }
+    output.out.flush()?;
+    Ok(Exit::Ok)
+}
