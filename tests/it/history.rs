@@ -230,6 +230,42 @@ fn flaky_failing_and_slow_tests() {
 }
 
 #[test]
+fn verdicts_with_their_evidence() {
+    let history = History::new();
+    // Twelve clean runs, each on its own commit but for the sixth and seventh.
+    for run in 0..12 {
+        let flaky = if run == 5 { "failed" } else { "passed" };
+        let broken = if run >= 8 { "failed" } else { "passed" };
+        let lines = stream(
+            run,
+            &[
+                ("t.py::flaky", flaky, 1.0, None),
+                ("t.py::broken", broken, 1.0, None),
+                ("t.py::fine", "passed", 1.0, None),
+            ],
+        );
+        let commit = format!("{:040}", if run == 6 { 5 } else { run });
+        let head = json!({"type": "run", "run_id": null, "state": "complete",
+            "started_at": format!("2026-01-01T00:00:{run:02}Z"), "commit_id": commit, "branch": "main", "dirty": false,
+            "host": "", "python_version": "", "pytest_version": "", "args": [], "rootdir": "", "shard": null, "total": 3,
+            "passed": 0, "failed": 0, "errors": 0, "skipped": 0, "xfailed": 0, "xpassed": 0, "not_run": 0,
+            "deselected": 0, "collection_errors": 0, "duration_ms": 1.0, "exit_code": 0});
+        history.ok(&["import", "-"], format!("{head}\n{lines}").as_bytes());
+    }
+    let verdicts: Vec<_> = history
+        .records(&["flaky"])
+        .iter()
+        .map(|row| (row["node_id"].clone(), row["judgement"]["verdict"].clone()))
+        .collect();
+    assert_eq!(verdicts, [(json!("t.py::broken"), json!("broken")), (json!("t.py::flaky"), json!("flaky"))]);
+    assert_eq!(history.ok(&["flaky", "--verdict", "stable", "--format", "ids"], b""), "t.py::fine\n");
+    let why = history.ok(&["flaky", "--why", "t.py::flaky", "--format", "text"], b"");
+    let commit = format!("{:040}", 5);
+    assert!(why.contains(&format!("on commit {commit}, with a clean tree, it passed 1 and failed 1 times")), "{why}");
+    assert!(why.starts_with("t.py::flaky: flaky\n"), "{why}");
+}
+
+#[test]
 fn two_runs_compared() {
     let history = three_runs();
     let changes = |before: &str, after: &str| -> Vec<(String, String)> {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use rpt::cli::{Color, Fault, Format};
+use rpt::flaky::verdict::Verdict;
 use rpt::history::import::Format as ImportFormat;
 use rpt::history::select::{RunFilter, TestFilter, moment};
 use rpt::history::upkeep::Prune;
@@ -70,8 +71,14 @@ pub(crate) enum Command {
         #[command(flatten)]
         runs: RunChoice,
     },
-    /// Tests with a pass and a failure among their results, most failures first
+    /// Tests with a pass and a failure among their results, with a verdict, most failures first
     Flaky {
+        /// Say what the verdict rests on
+        #[arg(long)]
+        why: bool,
+        /// List the tests with this verdict instead; may be repeated
+        #[arg(long, value_enum, value_name = "VERDICT")]
+        verdict: Vec<Verdict>,
         #[command(flatten)]
         runs: RunChoice,
         #[command(flatten)]

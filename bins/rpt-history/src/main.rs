@@ -30,11 +30,8 @@ fn run(Args { command, common }: Args) -> anyhow::Result<Exit> {
             let summaries = open(&common)?.summaries(&runs.filter()?, &tests.filter())?;
             output.rows(&summaries.into_iter().map(SummaryRow::from).collect::<Vec<_>>())
         }
-        Command::Flaky { runs, tests } => {
-            let mut summaries = open(&common)?.summaries(&runs.filter()?, &tests.filter())?;
-            summaries.retain(|summary| summary.flaky());
-            summaries.sort_by(|a, b| b.fail_count.cmp(&a.fail_count).then_with(|| a.node_id.cmp(&b.node_id)));
-            output.rows(&summaries.into_iter().map(SummaryRow::from).collect::<Vec<_>>())
+        Command::Flaky { why, verdict, runs, tests } => {
+            return commands::flaky(&common, output, why, &verdict, runs, tests);
         }
         Command::Failures { runs, tests } => output.rows(&open(&common)?.failures(&runs.filter()?, &tests.filter())?),
         Command::Slowest { top, runs, tests } => {

@@ -7,7 +7,7 @@
 //! - `ingest`: recording a stream from a pipe. `import`, `export`: runs from and to files.
 //! - `summaries`: what the other stages read. `select` (pure): which runs, which tests.
 //!   `runs`, `trail`: reading runs, and all results of one test.
-//! - `failures`, `compare`, `slowest`: answers. `upkeep`: prune, check, vacuum.
+//! - `verdicts`, `failures`, `compare`, `slowest`: answers. `upkeep`: prune, check, vacuum.
 //! - `rows`, `show`: the records that rpt-history writes. `table` (pure): the same for people.
 //!
 //! The SQL is plain (joins, keys, `ON CONFLICT`), integers and text, so that another
@@ -34,6 +34,7 @@ mod summaries;
 pub mod table;
 mod trail;
 pub mod upkeep;
+pub mod verdicts;
 
 pub use canonical::{RunHasher, is_run_id, micros};
 pub use export::ExportError;
