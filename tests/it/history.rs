@@ -403,6 +403,42 @@ fn a_store_that_cannot_be_used_is_an_error_of_record() {
 }
 
 #[test]
+fn a_recorder_killed_at_any_moment_leaves_a_sound_store() {
+    let history = History::new();
+    for number in 0..8_u32 {
+        let mut child = history.command(&["record"]).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let result = |at: u32| {
+            format!(
+                "{}\n",
+                json!({"type": "result", "node_id": format!("t{at}"), "outcome": "passed", "duration_ms": 1,
+                "message": null, "started_at": number})
+            )
+        };
+        (0..100).for_each(|at| stdin.write_all(result(at).as_bytes()).unwrap());
+        // What was committed while it ran must be there afterwards.
+        let total = || {
+            let runs = history.run(&["runs", "--last", "1"], b"").stdout;
+            let run: Value = serde_json::from_slice(&runs).unwrap_or_default();
+            (run["started_at"].as_str().map(str::to_string), run["total"].as_u64().unwrap_or(0))
+        };
+        let begun = Some(format!("1970-01-01T00:00:{number:02}.000000Z"));
+        while total() != (begun.clone(), 100) {}
+        // More of it, and a kill somewhere in between: each time a little later.
+        for at in 100..100 + number * 400 {
+            stdin.write_all(result(at).as_bytes()).unwrap();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let checked = &history.records(&["check"])[0];
+        assert_eq!((&checked["problems"], &checked["runs"]), (&json!([]), &json!(number + 1)));
+        let run = &history.records(&["runs", "--last", "1"])[0];
+        assert_eq!(run["state"], json!("interrupted"));
+        assert!(run["total"].as_u64().unwrap() >= 100, "{run}");
+    }
+}
+
+#[test]
 fn a_reader_that_goes_away_ends_it_quietly() {
     let history = three_runs();
     let mut child = history.command(&["summary"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
