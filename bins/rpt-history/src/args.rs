@@ -112,7 +112,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         tests: TestChoice,
     },
-    /// Bring runs in from files: rpt's stream, pytest's JUnit XML, pytest-reportlog, history documents
+    /// Bring runs in from files: rpt's stream, pytest's JUnit XML, pytest-reportlog, history documents, other stores
     ///
     /// A run that is there already is left alone. What cannot be read in a history document is
     /// counted on stderr and left out; any other fault ends its file, without the run it is in.

@@ -1,6 +1,5 @@
 //! Owns `import` and `export`: which files, and what people are told.
 
-use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +7,7 @@ use anyhow::Context;
 use rpt::cli::{Fault, one_line};
 use rpt::exit::Exit;
 use rpt::history::Store;
-use rpt::history::import::{Format, ImportError, Imported, import as bring_in};
+use rpt::history::import::{Format, ImportError, Imported, import as bring_in, import_file};
 use rpt::project::{find_history, history_for_run};
 use rpt::stream::{Form, OutputForm};
 
@@ -59,15 +58,11 @@ fn bring_in_file(
     format: Option<Format>,
     imported: &mut Imported,
 ) -> Result<(), ImportError> {
-    let now_us = jiff::Timestamp::now().as_microsecond();
     if path.as_os_str() == "-" {
+        let now_us = jiff::Timestamp::now().as_microsecond();
         return bring_in(store, std::io::stdin().lock(), format, now_us, imported);
     }
-    let file = File::open(path)?;
-    // Runs that tell no time began when their file was written: the same each time it is read.
-    let written = file.metadata()?.modified().ok().and_then(|time| jiff::Timestamp::try_from(time).ok());
-    let written_us = written.map_or(now_us, |time| time.as_microsecond());
-    bring_in(store, file, format, written_us, imported)
+    import_file(store, path, format, imported)
 }
 
 /// Writes runs to stdout.

@@ -45,8 +45,11 @@ impl Store {
         for run in self.runs(runs, true)?.into_iter().rev() {
             let (key, complete) = (run.key, run.complete.then(|| totals(&run)));
             writer.write_other(&RunRow::from(run))?;
-            self.each_result(key, |result| {
-                if tests.matches(&result.node_id) { writer.write(&Record::Result(result)) } else { Ok(()) }
+            self.each_result(key, |result| -> Result<(), ExportError> {
+                if tests.matches(&result.node_id) {
+                    writer.write(&Record::Result(result))?;
+                }
+                Ok(())
             })?;
             if let Some(totals) = complete {
                 writer.write(&Record::RunComplete(totals))?;
@@ -81,7 +84,7 @@ impl Store {
             let separator = if at == 0 { "\n" } else { ",\n" };
             write!(out, "{separator}{},\"results\":[", head.trim_end_matches('}'))?;
             let mut separator = "\n ";
-            self.each_result(run.key, |result| {
+            self.each_result(run.key, |result| -> Result<(), ExportError> {
                 let outcome = match result.outcome {
                     Outcome::NotRun => return Ok(()),
                     Outcome::Xfailed => Outcome::Skipped,
@@ -98,12 +101,8 @@ impl Store {
                     symbol_addresses: result.symbol_addresses.as_deref(),
                     longrepr: result.message.as_deref(),
                 };
-                let write = || -> std::io::Result<()> {
-                    out.write_all(separator.as_bytes())?;
-                    Ok(serde_json::to_writer(&mut out, &result)?)
-                };
-                let mut write = write;
-                write().map_err(StreamError::Write)?;
+                out.write_all(separator.as_bytes())?;
+                serde_json::to_writer(&mut out, &result).map_err(std::io::Error::from)?;
                 separator = ",\n ";
                 Ok(())
             })?;
@@ -114,12 +113,12 @@ impl Store {
     }
 
     /// Calls `see` with each result of a run, every worker's in its order.
-    fn each_result(
+    pub(super) fn each_result<E: From<HistoryError>>(
         &self,
         run: i64,
-        mut see: impl FnMut(TestResult) -> Result<(), StreamError>,
-    ) -> Result<(), ExportError> {
-        let failed = |source| self.error(source);
+        mut see: impl FnMut(TestResult) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let failed = |source| E::from(self.error(source));
         let mut statement = self
             .connection
             .prepare_cached(

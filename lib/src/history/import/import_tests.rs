@@ -205,6 +205,36 @@ fn a_run_larger_than_what_is_held_back_is_whole_or_not_there() {
     assert_eq!(home.store.check().unwrap().results, 20_500);
 }
 
+#[test]
+fn stores_merge_in_any_order_to_the_same() {
+    let root = tempfile::tempdir().unwrap();
+    let path = |name: &str| root.path().join(name);
+    for (name, runs) in [("a.db", [5, 7]), ("b.db", [6, 7])] {
+        let store = Store::open(&path(name)).unwrap();
+        for start in runs {
+            let result = json!({"type": "result", "node_id": format!("t{}", start % 2), "message": null,
+                "outcome": if start == 6 { "failed" } else { "passed" }, "duration_ms": start, "started_at": start});
+            bring(&store, result.to_string().as_bytes()).unwrap();
+        }
+    }
+    let merged: Vec<_> = [["a.db", "b.db"], ["b.db", "a.db"]]
+        .into_iter()
+        .map(|order| {
+            let store = Store::open(&path(&order.concat())).unwrap();
+            let mut imported = Imported::default();
+            for name in order {
+                import_file(&store, &path(name), None, &mut imported).unwrap();
+            }
+            assert_eq!((imported.runs, imported.already_there), (3, 1));
+            assert_eq!(store.check().unwrap().problems, Vec::<String>::new());
+            let mut summaries = store.summaries(&RunFilter::default(), &TestFilter::default()).unwrap();
+            summaries.sort_by(|a, b| a.node_id.cmp(&b.node_id));
+            (exported(&store, Form::Json), summaries)
+        })
+        .collect();
+    assert!(merged[0] == merged[1]);
+}
+
 fn stored(path: &Path, bytes: &[u8]) -> Store {
     let store = Store::open(path).unwrap();
     bring(&store, bytes).unwrap();

@@ -4,11 +4,15 @@
 mod document;
 mod junit;
 mod junit_address;
+mod other_store;
 mod reportlog;
 mod sink;
 mod stream;
 
+use std::fs::File;
 use std::io::{BufRead, Read};
+use std::path::Path;
+use std::time::UNIX_EPOCH;
 
 use serde::Serialize;
 use thiserror::Error;
@@ -28,6 +32,8 @@ pub enum Format {
     Reportlog,
     /// The JSON history document, version 2.
     Document,
+    /// Another store: the file of a history.
+    Store,
 }
 
 /// What came of a file.
@@ -108,17 +114,43 @@ pub fn import(
         Format::Junit => junit::import(store, source, &head, imported),
         Format::Reportlog => reportlog::import(store, source, &head, imported),
         Format::Document => document::import(store, source, &head, imported),
+        Format::Store => Err(ImportError::Malformed("a store is read from its file, not as a stream".to_string())),
     };
     // The run in which a file became unreadable is not there in part.
     sink::give_up(&store.connection).map_err(|source| store.error(source))?;
     read
 }
 
+/// Brings the runs of a file into `store`: [`import`], and other stores too. Runs that tell no
+/// time began when their file was written, which is the same each time it is read.
+pub fn import_file(
+    store: &Store,
+    path: &Path,
+    format: Option<Format>,
+    imported: &mut Imported,
+) -> Result<(), ImportError> {
+    let mut file = File::open(path)?;
+    let written = file.metadata()?.modified()?;
+    let mut start = Vec::new();
+    (&mut file).take(SQLITE.len() as u64).read_to_end(&mut start)?;
+    if format == Some(Format::Store) || (format.is_none() && start == SQLITE) {
+        let read = other_store::import(store, &Store::open_to_read(path)?, imported);
+        sink::give_up(&store.connection).map_err(|source| store.error(source))?;
+        return Ok(read?);
+    }
+    let written_us = written.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
+    import(store, start.as_slice().chain(file), format, written_us, imported)
+}
+
+/// How a file of SQLite begins.
+const SQLITE: &[u8] = b"SQLite format 3\0";
+
 /// Tells the format from the first bytes of a file.
 fn recognise(start: &[u8]) -> Result<Format, String> {
     let start = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start).trim_ascii_start();
     match start.first() {
         None => Err("it is empty".to_string()),
+        _ if start.starts_with(SQLITE) => Ok(Format::Store),
         Some(b'<') => Ok(Format::Junit),
         Some(0x80..=0x8f | 0xde | 0xdf) => Ok(Format::Rpt),
         Some(0x80..) => Err("an old binary history: export it as JSON with the program that wrote it".to_string()),
