@@ -337,6 +337,32 @@ fn runs_move_from_store_to_store() {
 }
 
 #[test]
+fn shards_become_one_verdict() {
+    let history = History::new();
+    let write = |name: &str, index: u32, start: u32, tests: &[(&str, &str, f64, Option<&str>)]| {
+        let shard = json!({"type": "shard", "shard_index": index, "total_shards": 2, "strategy": "hash", "plan": "p",
+            "test_count": tests.len(), "expected_ms": 0.0});
+        std::fs::write(history.root.path().join(name), format!("{shard}\n{}", stream(start, tests))).unwrap();
+    };
+    write("0.jsonl", 0, 1, &[("t.py::a", "passed", 1.0, None)]);
+    write("1.jsonl", 1, 2, &[("t.py::b", "failed", 1.0, Some("E   <boom>"))]);
+    let output = history.run(&["merge", "0.jsonl", "1.jsonl", "--junit", "all.xml"], b"");
+    let merged: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &merged["total"], &merged["problems"]), (Some(1), &json!(2), &json!([])));
+    let junit = std::fs::read_to_string(history.root.path().join("all.xml")).unwrap();
+    assert!(
+        junit.contains(r#"<testcase classname="t" name="b" time="0.001"><failure message="E   &lt;boom&gt;">"#),
+        "{junit}"
+    );
+    let (stderr, exit) = history.fails(&["merge", "1.jsonl"], b"");
+    assert_eq!((stderr.as_str(), exit), ("rpt-history: shard 0 is missing\n", 2));
+    let (stderr, exit) = history.fails(&["merge", "nope"], b"");
+    assert_eq!(exit, 4);
+    assert!(stderr.contains("nope: cannot read it: No such file"), "{stderr}");
+    assert!(!history.store().exists());
+}
+
+#[test]
 fn a_file_that_cannot_be_read_does_not_stop_the_others() {
     let history = History::new();
     let path = |name: &str, text: &str| {

@@ -134,6 +134,20 @@ pub(crate) enum Command {
         #[command(flatten)]
         tests: TestChoice,
     },
+    /// One verdict over the shards of a run: totals, and the worst of their exit codes
+    ///
+    /// Each SHARD is the file of one run: a result stream, a store, a JUnit file or a log. Exits
+    /// with 2 if a shard is missing or cut off or a planned test has no result, with 4 if one is
+    /// there twice or of another plan, else with the worst code of the shards: an internal error
+    /// (3), wrong use (4), a code a test chose, interrupted (2), tests failed (1), fine (0),
+    /// nothing to run (5).
+    Merge {
+        #[arg(required = true, value_name = "SHARD")]
+        shards: Vec<PathBuf>,
+        /// Write all results as one JUnit file
+        #[arg(long, value_name = "FILE")]
+        junit: Option<PathBuf>,
+    },
     /// Take old runs out; the statistics become those of the runs that are left
     Prune {
         #[command(flatten)]

@@ -1,13 +1,15 @@
-//! Owns `import` and `export`: which files, and what people are told.
+//! Owns `import`, `export` and `merge`: which files, and what people are told.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use rpt::cli::{Fault, one_line};
 use rpt::exit::Exit;
-use rpt::history::Store;
 use rpt::history::import::{Format, ImportError, Imported, import as bring_in, import_file};
+use rpt::history::merge::merge as merge_shards;
+use rpt::history::{Store, write_junit};
 use rpt::project::{find_history, history_for_run};
 use rpt::stream::{Form, OutputForm};
 
@@ -88,4 +90,38 @@ pub(crate) fn export(
     }
     output.out.flush()?;
     Ok(Exit::Ok)
+}
+
+/// One verdict over shards.
+pub(crate) fn merge(mut output: Stdouts, shards: &[PathBuf], junit: Option<&Path>) -> anyhow::Result<Exit> {
+    let mut results = Vec::new();
+    let merged = merge_shards(shards, |result| {
+        if junit.is_some() {
+            results.push(result.clone());
+        }
+    });
+    let merged = merged.map_err(|error| Fault::usage(error.to_string()))?;
+    if let Some(path) = junit {
+        let failed = || format!("{}: cannot write it", path.display());
+        let file = BufWriter::new(File::create(path).with_context(failed)?);
+        write_junit(file, &results).with_context(failed)?;
+    }
+    for problem in &merged.problems {
+        eprintln!("rpt-history: {}", one_line(&problem.told().0));
+    }
+    let text = format!(
+        "{} shards, {} tests: {} passed, {} failed, {} errors, {} skipped, {} xfailed, {} xpassed, {} not run\n",
+        merged.shards,
+        merged.total,
+        merged.passed,
+        merged.failed,
+        merged.errors,
+        merged.skipped,
+        merged.xfailed,
+        merged.xpassed,
+        merged.not_run
+    );
+    output.one(&merged, None, &text)?;
+    output.out.flush()?;
+    Ok(Exit::Chosen(merged.exit_code))
 }

@@ -7,6 +7,7 @@
 //! - `ingest`: recording a stream from a pipe. `import`, `export`: runs from and to files.
 //! - `summaries`: what the other stages read. `select` (pure): which runs, which tests.
 //!   `runs`, `trail`: reading runs, and all results of one test.
+//! - `merge`: one verdict over the shards of a run. `junit_writer`: results as one JUnit file.
 //! - `verdicts`, `failures`, `compare`, `slowest`: answers. `upkeep`: prune, check, vacuum.
 //! - `rows`, `show`: the records that rpt-history writes. `table` (pure): the same for people.
 //!
@@ -22,6 +23,8 @@ pub mod failures;
 mod head;
 pub mod import;
 mod ingest;
+mod junit_writer;
+pub mod merge;
 mod recorder;
 pub mod rows;
 mod runs;
@@ -40,6 +43,7 @@ pub use canonical::{RunHasher, is_run_id, micros};
 pub use export::ExportError;
 pub use head::RunHead;
 pub use ingest::{IngestError, Ingested, IngestedRun, Tee, record_stream};
+pub use junit_writer::write_junit;
 pub use recorder::{Finished, Recorder};
 pub use runs::Run;
 pub use store::Store;

@@ -37,7 +37,7 @@ impl KnownIds {
 }
 
 /// What pytest writes for a node id: classname and name.
-fn address(node_id: &str) -> (String, String) {
+pub(in super::super) fn address(node_id: &str) -> (String, String) {
     let id = TestId::parse(node_id);
     let module = id.file.strip_suffix(".py").unwrap_or(id.file).replace('/', ".");
     let mut parts = vec![module.as_str()];

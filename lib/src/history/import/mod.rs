@@ -3,7 +3,7 @@
 
 mod document;
 mod junit;
-mod junit_address;
+pub(super) mod junit_address;
 mod other_store;
 mod reportlog;
 mod sink;
