@@ -11,3 +11,4 @@ pub mod record;
 pub mod stream;
 pub mod summary;
 pub mod test_id;
+pub mod trend;

@@ -101,6 +101,13 @@ pub(crate) enum Command {
         #[command(flatten)]
         tests: TestChoice,
     },
+    /// Tests and files that became slower or faster, since which run, the largest change first
+    Trends {
+        #[command(flatten)]
+        runs: RunChoice,
+        #[command(flatten)]
+        tests: TestChoice,
+    },
     /// What changed from one run to another: broken, fixed, added, removed
     ///
     /// A run is named by the begin of its run_id (4 digits or more), latest, or latest~N.

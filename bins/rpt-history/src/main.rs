@@ -39,6 +39,7 @@ fn run(Args { command, common }: Args) -> anyhow::Result<Exit> {
             rows.truncate(top);
             output.rows(&rows)
         }
+        Command::Trends { runs, tests } => output.rows(&open(&common)?.trends(&runs.filter()?, &tests.filter())?),
         Command::Show { node_ids, runs } => return commands::show(&common, output, node_ids, runs),
         Command::Compare { before, after, tests } => {
             let store = open(&common)?;

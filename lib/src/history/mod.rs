@@ -8,7 +8,7 @@
 //! - `summaries`: what the other stages read. `select` (pure): which runs, which tests.
 //!   `runs`, `trail`: reading runs, and all results of one test.
 //! - `merge`: one verdict over the shards of a run. `junit_writer`: results as one JUnit file.
-//! - `verdicts`, `failures`, `compare`, `slowest`: answers. `upkeep`: prune, check, vacuum.
+//! - `verdicts`, `failures`, `compare`, `slowest`, `trends`: answers. `upkeep`: prune, check, vacuum.
 //! - `rows`, `show`: the records that rpt-history writes. `table` (pure): the same for people.
 //!
 //! The SQL is plain (joins, keys, `ON CONFLICT`), integers and text, so that another
@@ -36,6 +36,7 @@ mod store;
 mod summaries;
 pub mod table;
 mod trail;
+pub mod trends;
 pub mod upkeep;
 pub mod verdicts;
 
