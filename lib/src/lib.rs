@@ -23,6 +23,7 @@ pub mod stream;
 pub mod summary;
 pub mod tally;
 pub mod test_id;
+pub mod trend;
 pub mod unit;
 
 /// A duration in milliseconds as it stands in records: to the microsecond.

@@ -22,5 +22,6 @@ mod history;
 mod identity;
 mod interrupt;
 mod order;
+mod pytest_options;
 mod run;
 mod shard;

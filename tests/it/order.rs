@@ -97,3 +97,31 @@ fn nothing_in_nothing_out_and_faults_name_their_record() {
     assert_eq!(broken.stderr, "rpt-order: record 2 is cut off: the input ends inside it\n");
     assert_eq!(project.run("rpt-order", &["--by", "luck"], b"").code, 4);
 }
+
+#[test]
+fn eval_replays_the_recorded_runs() {
+    let project = project();
+    let scores = project.run("rpt-order", &["--eval"], b"").records();
+    assert_eq!(scores.len(), 1);
+    let eval = &scores[0];
+    assert_eq!((&eval["type"], &eval["runs"], &eval["judged_runs"]), (&"order_eval".into(), &2.into(), &1.into()));
+    // The second run's one failure was the last but one test; before it only another test had failed.
+    let of = |strategy: &str| {
+        let scores = eval["scores"].as_array().unwrap();
+        scores.iter().find(|score| score["strategy"] == strategy).unwrap()["first_failure_ms"].as_f64().unwrap()
+    };
+    assert_eq!((of("ideal"), of("given")), (3.0, 946.0));
+    let text = project.run("rpt-order", &["--eval", "--format", "text"], b"").stdout;
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.starts_with("1 of 2 runs have failures to find; 0 flaky failures"), "{text}");
+    let nowhere = Project::new().run("rpt-order", &["--eval"], b"");
+    assert_eq!((nowhere.code, nowhere.stderr.as_str()), (4, "rpt-order: no history found: nothing to replay\n"));
+}
+
+#[test]
+fn feedback_says_how_likely_a_failure_is() {
+    let records = project().run("rpt-order", &["--by", "feedback", "--explain"], &test_lines(&SUITE)).records();
+    // What failed before comes first, and of two such tests the quick one.
+    assert_eq!((&records[0]["node_id"], &records[1]["node_id"]), (&"a.py::flaky".into(), &"a.py::broken".into()));
+    assert!(records[0]["why"].as_str().unwrap().starts_with("fails with "), "{}", records[0]);
+}

@@ -118,9 +118,12 @@ impl Project {
         self.prepare(Command::new(python()))
     }
 
-    /// A line for the shell, in this project.
+    /// A line for the shell, in this project, with the binaries on its PATH.
     pub(crate) fn shell(&self, line: &str) -> Command {
-        self.prepare(Command::new("/bin/sh".into()).args(["-c", line]))
+        let mut folders = vec![binary("rpt-run").parent().unwrap().to_path_buf()];
+        folders.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
+        let path = std::env::join_paths(folders).unwrap();
+        self.prepare(Command::new("/bin/sh".into()).args(["-c", line])).env("PATH", path)
     }
 
     fn prepare(&self, command: Command) -> Command {

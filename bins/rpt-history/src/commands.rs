@@ -3,17 +3,21 @@
 use std::io::{BufWriter, Stdout, Write};
 
 use anyhow::Context;
+use clap::ValueEnum;
 use rpt::cli::{Fault, Format, one_line};
 use rpt::exit::Exit;
+use rpt::flaky::verdict::Verdict;
+use rpt::history::import::ImportError;
 use rpt::history::rows::{Output, OutputError};
 use rpt::history::select::TestFilter;
 use rpt::history::show::TrailRow;
 use rpt::history::upkeep::{Prune, Vacuumed};
+use rpt::history::verdicts::Listed;
 use rpt::history::{HistoryError, Run, Store};
 use rpt::project::find_history;
 use rpt::stream::Form;
 
-use crate::args::{Common, RunChoice};
+use crate::args::{Common, RunChoice, TestChoice};
 
 /// stdout, in the form that was asked for.
 pub(crate) type Stdouts = Output<BufWriter<Stdout>>;
@@ -42,8 +46,9 @@ fn path(common: &Common) -> anyhow::Result<std::path::PathBuf> {
 /// What the user can put right is exit 4; anything else stays as it is.
 pub(crate) fn with_exit_code(error: anyhow::Error) -> anyhow::Error {
     let theirs = matches!(error.downcast_ref(), Some(HistoryError::Missing { .. }))
+        || matches!(error.downcast_ref(), Some(ImportError::Malformed(_) | ImportError::Stream(_)))
         || matches!(error.downcast_ref(), Some(OutputError::NoIds | OutputError::UnwritableId(_)));
-    if theirs { Fault::usage(error.to_string()).into() } else { error }
+    if theirs { Fault::usage(format!("{error:#}")).into() } else { error }
 }
 
 pub(crate) fn output(common: &Common) -> Stdouts {
@@ -73,6 +78,32 @@ pub(crate) fn show(
         let trail = store.trail(&node_id, &filter)?;
         let row = TrailRow::of(&trail);
         output.one(&row, Some(&node_id), &row.text(&trail, output.color))?;
+    }
+    output.out.flush()?;
+    Ok(Exit::Ok)
+}
+
+pub(crate) fn flaky(
+    common: &Common,
+    mut output: Stdouts,
+    why: bool,
+    verdicts: &[Verdict],
+    runs: RunChoice,
+    tests: TestChoice,
+) -> anyhow::Result<Exit> {
+    // Why something is not listed is a question too.
+    let listed = match verdicts {
+        [] if why => Listed::Verdicts(Verdict::value_variants()),
+        [] => Listed::Flaky,
+        some => Listed::Verdicts(some),
+    };
+    let rows = open(common)?.verdicts(&runs.filter()?, &tests.filter(), listed)?;
+    if why {
+        for row in rows {
+            output.one(&row, Some(&row.node_id), &row.text(output.color))?;
+        }
+    } else {
+        output.rows(&rows)?;
     }
     output.out.flush()?;
     Ok(Exit::Ok)

@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod record;
+mod transfer;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -29,11 +30,8 @@ fn run(Args { command, common }: Args) -> anyhow::Result<Exit> {
             let summaries = open(&common)?.summaries(&runs.filter()?, &tests.filter())?;
             output.rows(&summaries.into_iter().map(SummaryRow::from).collect::<Vec<_>>())
         }
-        Command::Flaky { runs, tests } => {
-            let mut summaries = open(&common)?.summaries(&runs.filter()?, &tests.filter())?;
-            summaries.retain(|summary| summary.flaky());
-            summaries.sort_by(|a, b| b.fail_count.cmp(&a.fail_count).then_with(|| a.node_id.cmp(&b.node_id)));
-            output.rows(&summaries.into_iter().map(SummaryRow::from).collect::<Vec<_>>())
+        Command::Flaky { why, verdict, runs, tests } => {
+            return commands::flaky(&common, output, why, &verdict, runs, tests);
         }
         Command::Failures { runs, tests } => output.rows(&open(&common)?.failures(&runs.filter()?, &tests.filter())?),
         Command::Slowest { top, runs, tests } => {
@@ -41,12 +39,16 @@ fn run(Args { command, common }: Args) -> anyhow::Result<Exit> {
             rows.truncate(top);
             output.rows(&rows)
         }
+        Command::Trends { runs, tests } => output.rows(&open(&common)?.trends(&runs.filter()?, &tests.filter())?),
         Command::Show { node_ids, runs } => return commands::show(&common, output, node_ids, runs),
         Command::Compare { before, after, tests } => {
             let store = open(&common)?;
             let (before, after) = (commands::run_named(&store, &before)?, commands::run_named(&store, &after)?);
             output.rows(&store.compare(&before, &after, &tests.filter())?)
         }
+        Command::Import { files, from } => return transfer::import(&common, output, &files, from),
+        Command::Export { to, runs, tests } => return transfer::export(&common, output, to, runs, tests),
+        Command::Merge { shards, junit } => return transfer::merge(output, &shards, junit.as_deref()),
         Command::Prune { what } => return commands::prune(&common, output, what.what()?),
         Command::Check => return commands::check(&common, output),
         Command::Vacuum => return commands::vacuum(&common, output),

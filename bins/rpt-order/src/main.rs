@@ -13,9 +13,9 @@ use args::Args;
 use rpt::cli::{Format, one_line};
 use rpt::estimate::Estimates;
 use rpt::exit::Exit;
-use rpt::filter::{self, Known};
-use rpt::order::{self, Strategy};
-use rpt::stream::{Form, Input};
+use rpt::filter::{self, Known, Work};
+use rpt::order::{self, Placed, Reasons, Strategy};
+use rpt::stream::Form;
 
 fn main() -> ExitCode {
     rpt::cli::main("rpt-order", run)
@@ -25,10 +25,15 @@ fn run(args: Args) -> Result<Exit> {
     if args.eval {
         return replay::evaluate(&args);
     }
-    let Some(input) = filter::read_stdin::<Args>()? else {
+    let wanted = args.by.needs_history() || args.explain || args.verbose;
+    let Some(Work { input, known }) = filter::read::<Args>(args.history.as_deref(), wanted)? else {
         return Ok(Exit::Usage);
     };
-    let known = known_history(&args, &input);
+    // An order only helps: a history that cannot be read costs it, not the tests.
+    let known = known.unwrap_or_else(|error| {
+        eprintln!("rpt-order: {}: the order is made without it", one_line(&error.to_string()));
+        Known::default()
+    });
     let no_history = args.by.needs_history() && known.summaries.is_empty();
     if args.verbose || (no_history && std::io::stderr().is_terminal()) {
         eprintln!("rpt-order: {}{}", known.note(), if no_history { ": tests stay as given" } else { "" });
@@ -40,21 +45,13 @@ fn run(args: Args) -> Result<Exit> {
     let estimates = Estimates::of(&subjects);
     let placed = order::arrange(&subjects, &estimates, by, args.keep, seed);
     let form = Format::resolve(args.format, input.form.unwrap_or(Form::Json));
-    let why = |at: order::Placed| order::why(at, &subjects, by, seed, estimates.time_ms(at.subject));
+    let reasons = Reasons::of(&subjects, by, seed);
+    let why = |at: Placed| reasons.why(at, estimates.time_ms(at.subject));
     let order = output::Order { input: &input, tests: &tests, placed: &placed, estimates: &estimates };
     output::write(&order, form, args.explain, why)?;
+    // The process ends here: giving 100,000 ids back one by one would take longer than ordering them.
+    std::mem::forget((input, known));
     Ok(Exit::Ok)
-}
-
-/// An order only helps: a history that cannot be read costs it, not the tests.
-fn known_history(args: &Args, input: &Input) -> Known {
-    if !args.by.needs_history() && !args.explain && !args.verbose {
-        return Known::default();
-    }
-    Known::of(args.history.clone(), input).unwrap_or_else(|error| {
-        eprintln!("rpt-order: {}: the order is made without it", one_line(&error.to_string()));
-        Known::default()
-    })
 }
 
 /// A seed from the clock, named so that the order can be had again.

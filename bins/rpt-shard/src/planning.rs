@@ -4,10 +4,10 @@ use anyhow::Result;
 use rpt::cli::{Fault, one_line};
 use rpt::estimate::{Estimates, milliseconds};
 use rpt::filter::Known;
+use rpt::history::HistoryError;
 use rpt::record::Shard;
 use rpt::shard::plan_file::Drift;
 use rpt::shard::{Plan, Strategy, target};
-use rpt::stream::Input;
 use rpt::unit::Subject;
 
 use crate::args::Args;
@@ -15,8 +15,8 @@ use crate::asked::{Asked, Total};
 
 /// A plan by durations without the history that the other machines read would lose
 /// tests: an error. Otherwise the history only names expected times.
-pub(crate) fn known_history(args: &Args, input: &Input) -> Result<Known> {
-    match Known::of(args.history.clone(), input) {
+pub(crate) fn usable(args: &Args, known: Result<Known, HistoryError>) -> Result<Known> {
+    match known {
         Err(error) if args.by != Strategy::DurationBalanced || args.plan.is_some() => {
             eprintln!("rpt-shard: {}: no times are expected", one_line(&error.to_string()));
             Ok(Known::default())

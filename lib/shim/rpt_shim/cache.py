@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import pytest
 
+from rpt_shim import wire
+
 
 def holds_failures(config: pytest.Config) -> bool:
     """Whether an earlier run left failures, which tests that pass now take back."""
@@ -17,7 +19,9 @@ def remember(config: pytest.Config, failed: list[str], ran: list[str]) -> None:
     plugin = config.pluginmanager.getplugin("lfplugin")
     if plugin is None:
         return
-    for node_id in ran:
-        plugin.lastfailed.pop(node_id, None)
+    # pytest 9.2 keeps node id objects here, older ones texts; both write texts.
+    taken_back = set(ran)
+    for known in [known for known in plugin.lastfailed if wire.text(known) in taken_back]:
+        del plugin.lastfailed[known]
     for node_id in failed:
         plugin.lastfailed[node_id] = True

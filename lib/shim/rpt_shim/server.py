@@ -24,7 +24,7 @@ from rpt_shim import cache, inventory, reports, surroundings, wire
 from rpt_shim.worker import Worker, describe_warning
 
 #: Modules whose threads or devices do not survive a fork.
-FORK_HOSTILE = ("polars", "grpc", "jpype", "torch.cuda", "tensorflow", "jax", "ray")
+FORK_HOSTILE = ("polars", "grpc", "jpype", "tensorflow", "jax", "ray")
 
 #: Where process descriptors are missing, how often children are looked at, in seconds.
 CHILD_POLL = 0.02
@@ -121,7 +121,6 @@ class Server:
             "maxfail": option.maxfail or 0,
             "continue_on_collection_errors": bool(option.continue_on_collection_errors),
             "fork_hazards": self._fork_hazards(),
-            "pid": os.getpid(),
         }
 
     def _refused(self, option: Any) -> list[str]:
@@ -138,7 +137,11 @@ class Server:
     def _fork_hazards(self) -> list[str]:
         others = [thread.name for thread in threading.enumerate() if thread is not threading.current_thread()]
         hazards = [f"thread {wire.text(name)}" for name in others]
-        return hazards + [f"module {name}" for name in FORK_HOSTILE if name in sys.modules]
+        hazards += [f"module {name}" for name in FORK_HOSTILE if name in sys.modules]
+        cuda = sys.modules.get("torch.cuda")
+        if cuda is not None and cuda.is_initialized():
+            hazards.append("CUDA in use")
+        return hazards
 
     def _remember_files(self, session: pytest.Session) -> None:
         """Size and time of what was loaded from the project, so that a client that

@@ -5,10 +5,9 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
-use crate::history::append::{Entry, RunWriter};
+use crate::history::append::{End, Entry, RunWriter};
 use crate::history::{RunHead, read_summaries};
 use crate::outcome::Outcome;
-use crate::record::RunComplete;
 
 /// One run for each list of outcomes, one after another; the test's name is its place in the list.
 fn store(path: &Path, runs: &[Vec<i64>]) -> Store {
@@ -30,7 +29,7 @@ fn store(path: &Path, runs: &[Vec<i64>]) -> Store {
             .write(|connection| {
                 let mut writer = RunWriter::begin(connection, &head)?;
                 writer.append(connection, &entries)?;
-                writer.finish(connection, &format!("sha256:{at}"), &RunComplete::default())
+                writer.finish(connection, &format!("sha256:{at}"), &End::default())
             })
             .unwrap();
     }

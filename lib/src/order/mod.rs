@@ -5,19 +5,20 @@
 //! block, a block stands where its first member would, and inside it the ranks
 //! decide again. Equal ranks keep the order in which the tests were given.
 
+mod block;
 pub mod eval;
 mod likelihood;
 mod rank;
 mod why;
 
-use std::collections::HashMap;
-
 use clap::ValueEnum;
 
 use crate::estimate::Estimates;
-use crate::unit::{Keep, Subject, UnitKey};
-use rank::{Rank, Weight};
-pub use why::why;
+use crate::unit::{Keep, Subject};
+use block::{Blocks, gather};
+use likelihood::Likelihoods;
+use rank::Rank;
+pub use why::Reasons;
 
 /// `--by`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, ValueEnum)]
@@ -93,14 +94,20 @@ pub fn arrange(subjects: &[Subject], estimates: &Estimates, strategy: Strategy, 
         .enumerate()
         .map(|(index, subject)| rank::of(subject, estimates.time_us(index), strategy, seed))
         .collect();
+    let blocks = Blocks::of(subjects, &ranks, keep);
     match strategy {
-        Strategy::Feedback => rank_blocks(subjects, &mut ranks, estimates, keep, Weight::by_feedback),
-        Strategy::Makespan => rank_blocks(subjects, &mut ranks, estimates, keep, |block| -block.time_us),
+        Strategy::Feedback => rank_by_feedback(&blocks, subjects, &mut ranks, estimates),
+        Strategy::Makespan => {
+            let times: Vec<f64> = (0..subjects.len()).map(|index| estimates.time_us(index) as f64).collect();
+            for (rank, time) in ranks.iter_mut().zip(blocks.sums(&times)) {
+                rank.value = -time;
+            }
+        }
         _ => {}
     }
     let mut ranked: Vec<usize> = (0..subjects.len()).collect();
     ranked.sort_by(|&left, &right| ranks[left].compare(&ranks[right]));
-    gather(subjects, &ranks, &ranked, keep)
+    gather(&blocks, &ranked)
 }
 
 /// The order in which `subjects` came.
@@ -108,67 +115,21 @@ fn as_given(subjects: &[Subject]) -> Vec<Placed> {
     (0..subjects.len()).map(|subject| Placed { subject, leader: None }).collect()
 }
 
-/// Gives every member of a block the value of the whole block.
-fn rank_blocks(
-    subjects: &[Subject],
-    ranks: &mut [Rank],
-    estimates: &Estimates,
-    keep: Keep,
-    value: impl Fn(Weight) -> f64,
-) {
-    let weights: Vec<Weight> = subjects
-        .iter()
-        .enumerate()
-        .map(|(index, subject)| rank::weight_of(subject, estimates.time_us(index)))
-        .collect();
-    let mut blocks: HashMap<BlockKey, Weight> = HashMap::new();
-    for (index, subject) in subjects.iter().enumerate() {
-        if let Some(key) = block_of(subject, &ranks[index], keep) {
-            blocks.entry(key).or_default().add(weights[index]);
-        }
-    }
-    for (index, subject) in subjects.iter().enumerate() {
-        let block = block_of(subject, &ranks[index], keep).and_then(|key| blocks.get(&key));
-        ranks[index].value = value(*block.unwrap_or(&weights[index]));
+/// Smith's rule for blocks, and inside them for tests: see [`Strategy::Feedback`].
+fn rank_by_feedback(blocks: &Blocks, subjects: &[Subject], ranks: &mut [Rank], estimates: &Estimates) {
+    let known = Likelihoods::of(subjects);
+    let likelihoods: Vec<f64> = subjects.iter().map(|subject| known.of_failure(subject)).collect();
+    let times: Vec<f64> = (0..subjects.len()).map(|index| estimates.time_us(index) as f64 + PROTOCOL_US).collect();
+    let (block_likelihoods, block_times) = (blocks.sums(&likelihoods), blocks.sums(&times));
+    for (index, rank) in ranks.iter_mut().enumerate() {
+        rank.value = -block_likelihoods[index] / block_times[index];
+        rank.within = -likelihoods[index] / times[index];
     }
 }
 
-/// Brings the members of each block together at the place of the first of them.
-fn gather(subjects: &[Subject], ranks: &[Rank], ranked: &[usize], keep: Keep) -> Vec<Placed> {
-    let mut blocks: Vec<Vec<Placed>> = Vec::new();
-    let mut opened: HashMap<BlockKey, usize> = HashMap::new();
-    for &subject in ranked {
-        let Some(key) = block_of(&subjects[subject], &ranks[subject], keep) else {
-            blocks.push(vec![Placed { subject, leader: None }]);
-            continue;
-        };
-        let block = *opened.entry(key).or_insert_with(|| {
-            blocks.push(Vec::new());
-            blocks.len() - 1
-        });
-        let leader = blocks[block].first().map_or(subject, |first| first.subject);
-        blocks[block].push(Placed { subject, leader: Some(leader) });
-    }
-    blocks.concat()
-}
-
-/// A block that keeps a fixture scope together stays inside its tier: a new
-/// test does not pull its whole file before the other new tests. A group is one
-/// block, whatever the tiers of its members.
-#[derive(PartialEq, Eq, Hash)]
-enum BlockKey<'a> {
-    Group(&'a str),
-    Scope(u8, UnitKey<'a>),
-}
-
-/// The block of a test; `None` where it moves alone.
-fn block_of<'a>(subject: &Subject<'a>, rank: &Rank, keep: Keep) -> Option<BlockKey<'a>> {
-    match subject.group {
-        Some(group) => Some(BlockKey::Group(group)),
-        None if keep == Keep::Test || rank.alone => None,
-        None => Some(BlockKey::Scope(rank.tier, UnitKey::of(subject, keep))),
-    }
-}
+/// What pytest itself takes for a test at the least, in microseconds: a test without
+/// a recorded time is not free. Measured: 10,000 empty tests in 4.5 s.
+const PROTOCOL_US: f64 = 450.0;
 
 #[cfg(test)]
 #[path = "order_tests.rs"]

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use sha2::{Digest, Sha256};
 
-use super::{Strategy, likelihood};
+use super::Strategy;
 use crate::unit::Subject;
 
 /// Where a test stands before anything is kept together: lower is earlier.
@@ -28,32 +28,6 @@ impl Rank {
     }
 }
 
-/// What a test brings to its block under [`Strategy::Feedback`] and [`Strategy::Makespan`].
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Weight {
-    /// How likely it is to fail.
-    pub(super) likelihood: f64,
-    /// Expected time, in microseconds.
-    pub(super) time_us: f64,
-}
-
-impl Weight {
-    pub(super) fn add(&mut self, other: Weight) {
-        self.likelihood += other.likelihood;
-        self.time_us += other.time_us;
-    }
-
-    /// Smith's rule as a rank: what is likely to fail soonest comes first. For one
-    /// test and for a block alike, see [`Strategy::Feedback`].
-    pub(super) fn by_feedback(self) -> f64 {
-        -self.likelihood / (self.time_us + PROTOCOL_US)
-    }
-}
-
-/// What pytest itself takes for a test at the least, in microseconds: a test without
-/// a recorded time is not free. Measured: 10,000 empty tests in 4.5 s.
-const PROTOCOL_US: f64 = 450.0;
-
 /// What history says of a test's health.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Health {
@@ -68,7 +42,7 @@ pub(super) enum Health {
 }
 
 /// The rank of `subject`, which is expected to take `time_us` microseconds. Under
-/// strategies that rank blocks it is the rank that the test has inside its block.
+/// strategies that rank blocks the caller fills in the values.
 pub(super) fn of(subject: &Subject, time_us: u64, strategy: Strategy, seed: u64) -> Rank {
     let health = health_of(subject);
     let alone = matches!(health, Health::InStreak | Health::Flaky);
@@ -89,14 +63,9 @@ pub(super) fn of(subject: &Subject, time_us: u64, strategy: Strategy, seed: u64)
         Strategy::Slowest => Rank { value: -time, ..Rank::default() },
         Strategy::Fastest => Rank { value: time, ..Rank::default() },
         Strategy::Random => Rank { value: draw(seed, subject.node_id), ..Rank::default() },
-        Strategy::Feedback => Rank { within: weight_of(subject, time_us).by_feedback(), ..rank },
+        Strategy::Feedback => rank,
         Strategy::Makespan | Strategy::Given => Rank::default(),
     }
-}
-
-/// What `subject` brings to its block.
-pub(super) fn weight_of(subject: &Subject, time_us: u64) -> Weight {
-    Weight { likelihood: likelihood::of_failure(subject.summary), time_us: time_us as f64 }
 }
 
 pub(super) fn health_of(subject: &Subject) -> Health {

@@ -1,33 +1,51 @@
 //! Owns why a test stands where it stands, in words.
 
+use super::likelihood::Likelihoods;
 use super::rank::{Health, health_of};
-use super::{Placed, Strategy, likelihood};
+use super::{Placed, Strategy};
 use crate::unit::Subject;
 
-/// The reason for the place of `placed`, whose subjects are `subjects` and which
-/// is expected to take `expected_ms` milliseconds: the field `why`.
-pub fn why(placed: Placed, subjects: &[Subject], strategy: Strategy, seed: u64, expected_ms: Option<f64>) -> String {
-    let subject = &subjects[placed.subject];
-    let mut reason = match strategy {
-        Strategy::Given => "as given".to_string(),
-        Strategy::Random => format!("random with seed {seed}"),
-        Strategy::Slowest | Strategy::Fastest | Strategy::Makespan => expectation(expected_ms),
-        Strategy::Feedback => {
-            let likelihood = likelihood::of_failure(subject.summary) * 100.0;
-            format!("fails with {likelihood:.1} %, {}", expectation(expected_ms))
-        }
-        Strategy::Risk => health(subject).unwrap_or_else(|| expectation(expected_ms)),
-        Strategy::FailedFirst | Strategy::NewFirst => match (health_of(subject), strategy) {
-            (Health::InStreak, Strategy::FailedFirst) | (Health::New, Strategy::NewFirst) => {
-                health(subject).unwrap_or_default()
-            }
-            _ => "as given".to_string(),
-        },
-    };
-    if let Some(leader) = placed.leader.filter(|&leader| leader != placed.subject) {
-        reason.push_str(&format!("; kept with {}", subjects[leader].node_id));
+/// What is said of the tests of one order.
+pub struct Reasons<'a> {
+    subjects: &'a [Subject<'a>],
+    strategy: Strategy,
+    seed: u64,
+    /// Only [`Strategy::Feedback`] speaks of them.
+    likelihoods: Option<Likelihoods<'a>>,
+}
+
+impl<'a> Reasons<'a> {
+    /// For `subjects` arranged by `strategy`.
+    pub fn of(subjects: &'a [Subject<'a>], strategy: Strategy, seed: u64) -> Reasons<'a> {
+        let likelihoods = (strategy == Strategy::Feedback).then(|| Likelihoods::of(subjects));
+        Reasons { subjects, strategy, seed, likelihoods }
     }
-    reason
+
+    /// The reason for the place of `placed`, which is expected to take `expected_ms`
+    /// milliseconds: the field `why`.
+    pub fn why(&self, placed: Placed, expected_ms: Option<f64>) -> String {
+        let subject = &self.subjects[placed.subject];
+        let mut reason = match self.strategy {
+            Strategy::Given => "as given".to_string(),
+            Strategy::Random => format!("random with seed {}", self.seed),
+            Strategy::Slowest | Strategy::Fastest | Strategy::Makespan => expectation(expected_ms),
+            Strategy::Feedback => {
+                let likelihood = self.likelihoods.as_ref().map_or(0.0, |known| known.of_failure(subject) * 100.0);
+                format!("fails with {likelihood:.1} %, {}", expectation(expected_ms))
+            }
+            Strategy::Risk => health(subject).unwrap_or_else(|| expectation(expected_ms)),
+            Strategy::FailedFirst | Strategy::NewFirst => match (health_of(subject), self.strategy) {
+                (Health::InStreak, Strategy::FailedFirst) | (Health::New, Strategy::NewFirst) => {
+                    health(subject).unwrap_or_default()
+                }
+                _ => "as given".to_string(),
+            },
+        };
+        if let Some(leader) = placed.leader.filter(|&leader| leader != placed.subject) {
+            reason.push_str(&format!("; kept with {}", self.subjects[leader].node_id));
+        }
+        reason
+    }
 }
 
 fn health(subject: &Subject) -> Option<String> {

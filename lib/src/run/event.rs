@@ -2,7 +2,7 @@
 //! one loop as one of these.
 
 use super::message::Message;
-use super::slot::Numbers;
+use super::plan::Numbers;
 use crate::server::FromServer;
 
 /// Something that happened.

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use crossbeam_channel::Sender;
 
 use super::event::Event;
-use super::plan::same_tests;
-use super::slot::{Numbers, Slot};
+use super::plan::{Numbers, same_tests};
+use super::slot::Slot;
 use crate::server::{ControlWriter, FromServer, Identity, Launch, Pipes, Request, Started, start};
 use crate::test_id::file_of;
 

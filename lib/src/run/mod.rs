@@ -1,6 +1,7 @@
 //! Owns a run from beginning to end: which tests, which server, how workers are
 //! made, and what the run ends with. The loop itself is `dispatcher`.
 
+mod balance;
 mod dispatcher;
 mod event;
 mod host;

@@ -12,6 +12,15 @@ use crate::test_id::{TestId, file_of};
 /// Item numbers that one worker runs one after another.
 pub(super) type Unit = VecDeque<u32>;
 
+/// A worker that collected by itself counts its items in its own way.
+#[derive(Default)]
+pub(super) struct Numbers {
+    /// By the dispatcher's number.
+    pub to_worker: HashMap<u32, u32>,
+    /// By the worker's number.
+    pub from_worker: HashMap<u32, u32>,
+}
+
 /// The units of `order`, in order of their first items.
 pub(super) fn units(order: &[u32], items: &[BriefItem]) -> VecDeque<Unit> {
     let mut units: VecDeque<Unit> = VecDeque::new();

@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 
 use super::event::Event;
 use super::message::{Message, parse};
-use super::plan::Unit;
+use super::plan::{Numbers, Unit};
 
 /// Written where a worker asks for the next item and none is known for now.
 /// The shim's side: `NO_NEXT` in `wire.py`.
@@ -65,15 +65,6 @@ pub(super) struct Slot {
     /// Open as long as this process lives.
     _lifeline: PipeWriter,
     gone: Arc<AtomicBool>,
-}
-
-/// A worker that collected by itself counts its items in its own way.
-#[derive(Default)]
-pub(super) struct Numbers {
-    /// By the dispatcher's number.
-    pub to_worker: std::collections::HashMap<u32, u32>,
-    /// By the worker's number.
-    pub from_worker: std::collections::HashMap<u32, u32>,
 }
 
 impl Slot {

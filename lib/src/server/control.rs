@@ -151,8 +151,6 @@ pub struct Collected {
     pub continue_on_collection_errors: bool,
     /// Threads and modules that may not survive a fork.
     pub fork_hazards: Vec<String>,
-    /// The server's process.
-    pub pid: i32,
     /// For a server that waited: a file that changed since it collected.
     #[serde(default)]
     pub stale: Option<String>,
