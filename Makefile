@@ -3,6 +3,9 @@
 PYTHONS := pytest9 pytest8 pytest7
 RUFF := .venvs/lint/bin/ruff
 
+# The end-to-end tests wait more than they work: more of them than processors at once.
+export RUST_TEST_THREADS ?= 4
+
 .PHONY: demo test lint parity bench install venvs
 
 # A real suite through the pipeline, twice.
