@@ -181,6 +181,7 @@ class Server:
                     self.control = None
                     self._kill_children()
                     if self.listener is None:
+                        surroundings.write_no_report(session.config)
                         return True
                 elif self._answer(session, *request):
                     return True
@@ -188,6 +189,7 @@ class Server:
                     deadline = time.monotonic() + request[0]["seconds"]
             elif self.control is None and deadline is not None and time.monotonic() >= deadline:
                 self._stop_listening()
+                surroundings.write_no_report(session.config)
                 return True
             self._reap()
 

@@ -142,3 +142,14 @@ def hush_terminal(config: pytest.Config) -> None:
         for hook in TERMINAL_HOOKS if plugin is not None else ():
             with contextlib.suppress(ValueError):
                 getattr(manager.hook, hook)._remove_plugin(plugin)
+
+
+def write_no_report(config: pytest.Config) -> None:
+    """A process that ran no test leaves the file of --junitxml alone."""
+    from _pytest import junitxml
+
+    plugin = config.stash.get(junitxml.xml_key, None)
+    if plugin is not None:
+        for hook in ("pytest_sessionfinish", "pytest_terminal_summary"):
+            with contextlib.suppress(ValueError):
+                getattr(config.hook, hook)._remove_plugin(plugin)
