@@ -179,10 +179,11 @@ impl<'a> Text<'a> {
 
     fn named(&mut self, word: &str, id: &str, reason: &str) {
         let code = if word == "NOT RUN" { YELLOW } else { RED };
-        let head = format!("{} {}", self.style.paint(code, word), one_line(id));
-        let room = self.style.width.saturating_sub(word.len() + 1 + one_line(id).chars().count() + 3);
+        let id = shortened(&one_line(id));
+        let head = format!("{} {id}", self.style.paint(code, word));
+        let room = self.style.width.saturating_sub(word.len() + 1 + id.chars().count() + 3);
         let reason = one_line(reason);
-        let shown: String = if reason.chars().count() > room && self.style.width < usize::MAX {
+        let shown: String = if reason.chars().count() > room {
             let cut: String = reason.chars().take(room.saturating_sub(3)).collect();
             if cut.is_empty() { String::new() } else { format!("{cut}...") }
         } else {
@@ -249,6 +250,15 @@ fn headline(node_id: &str) -> String {
 fn crash_line(message: &str) -> &str {
     let marked = message.lines().find_map(|line| line.strip_prefix("E  ")).map(str::trim);
     marked.filter(|line| !line.is_empty()).unwrap_or_else(|| last_line(message))
+}
+
+/// An id of a sane length as it is; of a longer one the beginning.
+fn shortened(id: &str) -> String {
+    const MOST: usize = 1000;
+    match id.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}...", &id[..end]),
+        None => id.to_string(),
+    }
 }
 
 fn last_line(message: &str) -> &str {

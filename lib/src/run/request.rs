@@ -1,6 +1,7 @@
 //! Owns which tests are asked for: from arguments or from a stream, and which
 //! collected items those are.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::io::{IsTerminal, Read};
 use std::path::{Component, Path, PathBuf};
@@ -145,16 +146,35 @@ impl Selection {
         let mut selection = Selection::default();
         let mut taken = vec![false; items.len()];
         let mut missed = HashSet::new();
-        for id in ids {
-            let id = if request.piped { id.clone() } else { relative_to(rootdir, &cwd.join(&**id)) };
-            let found = match (by_id.get(&*id), by_file.get(file_of(&id))) {
-                (Some(numbers), _) => numbers.clone(),
-                (None, Some(file)) => within(file.iter().copied(), &id, items),
+        let ids: Vec<Cow<str>> = ids
+            .iter()
+            .map(|id| match request.piped {
+                true => Cow::Borrowed(&**id),
+                false => Cow::Owned(relative_to(rootdir, &cwd.join(&**id))),
+            })
+            .collect();
+        let mut mentions: HashMap<&str, usize> = HashMap::new();
+        for id in ids.iter().filter(|id| by_id.get(&***id).is_some_and(|numbers| numbers.len() > 1)) {
+            *mentions.entry(id).or_default() += 1;
+        }
+        for id in &ids {
+            let found = match (by_id.get_mut(&**id), by_file.get(file_of(id))) {
+                // Several items of one id: a stream names each of them in its place;
+                // an id named less often than that stands for all of them.
+                (Some(numbers), _) => {
+                    let later = mentions.get_mut(&**id).map_or(0, |left| {
+                        *left -= 1;
+                        *left
+                    });
+                    numbers.drain(..numbers.len() - later.min(numbers.len())).collect()
+                }
+                (None, Some(file)) => within(file.iter().copied(), id, items),
                 // A folder: looked for among all.
-                (None, None) => within(0..items.len() as u32, &id, items),
+                (None, None) => within(0..items.len() as u32, id, items),
             };
-            if found.is_empty() && missed.insert(id.clone()) {
-                selection.not_found.push(id);
+            let known = by_id.contains_key(&**id);
+            if found.is_empty() && !known && missed.insert(id) {
+                selection.not_found.push((&**id).into());
             }
             for number in found {
                 if !std::mem::replace(&mut taken[number as usize], true) {
@@ -172,7 +192,7 @@ fn within(numbers: impl Iterator<Item = u32>, ancestor: &str, items: &[BriefItem
 
 /// `path` (whose last part may go on with `::`) as it stands in node ids: without
 /// `.` and `..`, relative to rootdir where it lies below it.
-fn relative_to(rootdir: &Path, path: &Path) -> Box<str> {
+fn relative_to(rootdir: &Path, path: &Path) -> String {
     let mut plain = PathBuf::new();
     // What stands in brackets is no path, whatever it looks like.
     let text = path.to_string_lossy();
@@ -187,7 +207,7 @@ fn relative_to(rootdir: &Path, path: &Path) -> Box<str> {
         }
     }
     let relative = plain.strip_prefix(rootdir).unwrap_or(&plain);
-    format!("{}{rest}", relative.display()).into()
+    format!("{}{rest}", relative.display())
 }
 
 /// What to say when there is nothing to run.

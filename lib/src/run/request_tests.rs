@@ -25,7 +25,9 @@ fn ids_name_tests_functions_classes_files_and_folders() {
 
 #[test]
 fn a_double_id_is_every_item_of_that_id_and_a_missing_one_is_named_once() {
-    assert_eq!(select(&["a/t.py::g[1]", "a/t.py::g[1]"], true, "/r").0, [1, 3]);
+    assert_eq!(select(&["a/t.py::g[1]"], true, "/r").0, [1, 3]);
+    assert_eq!(select(&["a/t.py::g[1]", "b.py", "a/t.py::g[1]"], true, "/r").0, [1, 4, 3]);
+    assert_eq!(select(&["a/t.py::g[1]", "a/t.py::g[1]", "a/t.py::g[1]"], true, "/r"), (vec![1, 3], vec![]));
     let (order, missing) = select(&["a/t.py::nope", "b.py", "gone.py::x", "gone.py::x"], true, "/r");
     assert_eq!(order, [4]);
     assert_eq!(missing, ["a/t.py::nope", "gone.py::x"]);
