@@ -1,6 +1,6 @@
 //! Owns bringing the evidence of the store before the judge, and how a verdict is told.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
 use serde::Serialize;
@@ -53,9 +53,12 @@ impl Store {
     ) -> Result<Vec<VerdictRow>, HistoryError> {
         let summaries = self.summaries(runs, tests)?;
         let read = || -> rusqlite::Result<Vec<VerdictRow>> {
-            let court = Court::open(self, runs)?;
+            let mut court = Court::open(self, runs)?;
             let mut rows = Vec::new();
             for summary in summaries {
+                if listed == Listed::Flaky && court.never_failed(&summary) {
+                    continue;
+                }
                 let row = court.judge(summary)?;
                 let is_listed = match listed {
                     Listed::Flaky => row.summary.flaky || row.judgement.verdict == Verdict::Flaky,
@@ -81,6 +84,8 @@ struct Court<'a> {
     outages: usize,
     /// Tests that were tried more than once in some run.
     retried: HashSet<String>,
+    /// Judgements of tests that never failed, by the number of their passes: all that they differ in.
+    never_failed: HashMap<u32, Judgement>,
 }
 
 impl<'a> Court<'a> {
@@ -98,14 +103,21 @@ impl<'a> Court<'a> {
         )?;
         let retried = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
         let outages = seen - runs.len();
-        Ok(Court { store, runs, outages, retried })
+        Ok(Court { store, runs, outages, retried, never_failed: HashMap::new() })
     }
 
-    fn judge(&self, summary: TestSummary) -> rusqlite::Result<VerdictRow> {
-        let judgement = if summary.fail_count == 0 && !self.retried.contains(&summary.node_id) {
-            // Without a failure there is nothing to read: passes alone say what they say by their number.
-            let pass = Observation { passed: Some(true), retried: false, clean_commit: None, branch: None };
-            judge(&vec![pass; (summary.pass_count as usize).min(WINDOW)])
+    fn never_failed(&self, summary: &TestSummary) -> bool {
+        summary.fail_count == 0 && !self.retried.contains(&summary.node_id)
+    }
+
+    fn judge(&mut self, summary: TestSummary) -> rusqlite::Result<VerdictRow> {
+        let judgement = if self.never_failed(&summary) {
+            let passes = summary.pass_count.min(WINDOW as u32);
+            let judged = self.never_failed.entry(passes).or_insert_with(|| {
+                let pass = Observation { passed: Some(true), retried: false, clean_commit: None, branch: None };
+                judge(&vec![pass; passes as usize])
+            });
+            judged.clone()
         } else {
             let trail = self.store.trail_over(&summary.node_id, &self.runs, |_| false)?;
             judge(&trail.steps.iter().map(observation).collect::<Vec<_>>())
