@@ -313,8 +313,9 @@ mod tests {
                 dirty: Some(run == 7),
                 ..RunHead::default()
             };
-            let outcome =
-                |test: usize| if (test % 7 + run) % (2 + test % 5) == 0 { Outcome::Failed } else { Outcome::Passed };
+            let outcome = |test: usize| {
+                if (test % 7 + run).is_multiple_of(2 + test % 5) { Outcome::Failed } else { Outcome::Passed }
+            };
             let entries: Vec<_> = (0..many)
                 .map(|test| Entry { node_id: format!("t{test:03}"), outcome: outcome(test), ..Entry::default() })
                 .collect();
