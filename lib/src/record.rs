@@ -22,6 +22,10 @@ pub enum Record {
     Collection(Collection),
     /// The end of a shard.
     Shard(Shard),
+    /// A plan's figures, the whole output of `rpt-shard --info`.
+    ShardInfo(ShardInfo),
+    /// Scores of the strategies, the whole output of `rpt-order --eval`.
+    OrderEval(OrderEval),
     /// A test that begins to run.
     Started(Started),
     /// A test that ended.
@@ -129,6 +133,9 @@ pub struct Collection {
     pub pytest_args: Vec<String>,
     /// pytest's rootdir, absolute.
     pub rootdir: String,
+    /// By what name the process that collected waits for rpt-run, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
 }
 
 /// The end of a shard's stream.
@@ -146,6 +153,59 @@ pub struct Shard {
     pub test_count: u64,
     /// How long history expects this shard to take, in milliseconds.
     pub expected_ms: f64,
+}
+
+/// How a plan spreads tests and time: the record `shard_info`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ShardInfo {
+    /// The strategy's name.
+    pub strategy: String,
+    /// How many shards there are.
+    pub total_shards: u32,
+    /// How many tests there are.
+    pub total_tests: usize,
+    /// How many tests each shard holds.
+    pub shard_test_counts: Vec<usize>,
+    /// How long each shard is expected to take, in milliseconds; 0 without a history.
+    pub shard_durations_ms: Vec<u64>,
+    /// (max - min) / max * 100 over the counts, 0 where max is 0, to 2 places.
+    pub count_imbalance_percent: f64,
+    /// The same over the durations.
+    pub duration_imbalance_percent: f64,
+    /// The longest shard's duration, in milliseconds.
+    pub estimated_wall_time_ms: u64,
+}
+
+/// How soon each strategy would have found the failures of recorded runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OrderEval {
+    /// How many runs were replayed.
+    pub runs: u64,
+    /// How many of them have failures that are not flaky, and a run before them.
+    pub judged_runs: u64,
+    /// How many flaky failures were left out.
+    pub flaky_failures: u64,
+    /// Which tests stayed together.
+    pub keep: String,
+    /// Every strategy, and `ideal`, which knows the failures.
+    pub scores: Vec<OrderScore>,
+}
+
+/// One strategy's means over the judged runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OrderScore {
+    /// The strategy's name.
+    pub strategy: String,
+    /// Average percentage of faults detected, 0 to 1, each failure a fault of its own.
+    pub apfd: f64,
+    /// The same, all failures of a run one fault.
+    pub apfd_many_to_one: f64,
+    /// Cost-cognisant APFD, each failure a fault of its own.
+    pub apfdc: f64,
+    /// The same, all failures of a run one fault.
+    pub apfdc_many_to_one: f64,
+    /// Time to the end of the first failure, in milliseconds.
+    pub first_failure_ms: f64,
 }
 
 /// A test that begins to run.
@@ -185,6 +245,9 @@ pub struct TestResult {
     /// What pytest reported, part by part, where one outcome does not say it all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<Attempt>,
+    /// How many of its subtests passed; the others are parts in `attempts`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passing_subtests: Option<u64>,
     /// The worker that ran it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<String>,

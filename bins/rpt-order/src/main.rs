@@ -1,1 +1,63 @@
-fn main() {}
+//! rpt-order: puts tests in the order in which they should run. Glue only.
+
+mod args;
+mod output;
+mod replay;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Result;
+use args::Args;
+use rpt::cli::{Format, one_line};
+use rpt::estimate::Estimates;
+use rpt::exit::Exit;
+use rpt::filter::{self, Known, Work};
+use rpt::order::{self, Placed, Reasons, Strategy};
+use rpt::stream::Form;
+
+fn main() -> ExitCode {
+    rpt::cli::main("rpt-order", run)
+}
+
+fn run(args: Args) -> Result<Exit> {
+    if args.eval {
+        return replay::evaluate(&args);
+    }
+    let wanted = args.by.needs_history() || args.explain || args.verbose;
+    let Some(Work { input, known }) = filter::read::<Args>(args.history.as_deref(), wanted)? else {
+        return Ok(Exit::Usage);
+    };
+    // An order only helps: a history that cannot be read costs it, not the tests.
+    let known = known.unwrap_or_else(|error| {
+        eprintln!("rpt-order: {}: the order is made without it", one_line(&error.to_string()));
+        Known::default()
+    });
+    let no_history = args.by.needs_history() && known.summaries.is_empty();
+    if args.verbose || (no_history && std::io::stderr().is_terminal()) {
+        eprintln!("rpt-order: {}{}", known.note(), if no_history { ": tests stay as given" } else { "" });
+    }
+    let by = if no_history { Strategy::Given } else { args.by };
+    let seed = args.seed.unwrap_or_else(|| if by == Strategy::Random { drawn_seed() } else { 0 });
+    let tests = filter::test_records(&input);
+    let subjects = filter::subjects(&input, &tests, &known.summaries);
+    let estimates = Estimates::of(&subjects);
+    let placed = order::arrange(&subjects, &estimates, by, args.keep, seed);
+    let form = Format::resolve(args.format, input.form.unwrap_or(Form::Json));
+    let reasons = Reasons::of(&subjects, by, seed);
+    let why = |at: Placed| reasons.why(at, estimates.time_ms(at.subject));
+    let order = output::Order { input: &input, tests: &tests, placed: &placed, estimates: &estimates };
+    output::write(&order, form, args.explain, why)?;
+    // The process ends here: giving 100,000 ids back one by one would take longer than ordering them.
+    std::mem::forget((input, known));
+    Ok(Exit::Ok)
+}
+
+/// A seed from the clock, named so that the order can be had again.
+fn drawn_seed() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seed = u64::from(since_epoch.subsec_micros());
+    eprintln!("rpt-order: --by random --seed {seed}");
+    seed
+}

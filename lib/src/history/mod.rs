@@ -26,6 +26,7 @@ mod ingest;
 mod junit_writer;
 pub mod merge;
 mod recorder;
+mod replay;
 pub mod rows;
 mod runs;
 mod schema;

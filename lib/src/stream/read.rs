@@ -51,6 +51,16 @@ impl<R: Read> Reader<R> {
         Ok(found.map(|(from, to)| &self.buffer[from..to]))
     }
 
+    /// The next record's envelope, and its own bytes.
+    pub fn next_envelope(&mut self) -> Result<Option<(RawRecord, Vec<u8>)>, StreamError> {
+        let Some(bytes) = self.next_record()? else {
+            return Ok(None);
+        };
+        let bytes = bytes.to_vec();
+        let record = envelope(self.form.unwrap_or(Form::Ids), &bytes, self.number)?;
+        Ok(Some((record, bytes)))
+    }
+
     /// Skips white space before the first record and looks at what follows.
     fn find_form(&mut self) -> Result<Option<Form>, StreamError> {
         while self.form.is_none() {
@@ -193,8 +203,8 @@ impl<R: Read> Reader<R> {
         self.buffer.drain(..self.start);
         self.start = 0;
         let kept = self.buffer.len();
-        let wanted = CHUNK.max(kept);
-        self.buffer.resize(kept + wanted, 0);
+        // Never more than one chunk: what is made room for is zeroed, and a pipe fills little of it.
+        self.buffer.resize(kept + CHUNK, 0);
         let read = loop {
             match self.source.read(&mut self.buffer[kept..]) {
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
@@ -234,6 +244,12 @@ impl Input {
     /// The record's own bytes, without a line's end.
     pub fn bytes(&self, record: &RawRecord) -> &[u8] {
         &self.bytes[record.span.0..record.span.1]
+    }
+
+    /// The record's struct. An error if the record lacks one of its fields.
+    pub fn decode<T: serde::de::DeserializeOwned>(&self, record: &RawRecord) -> Result<T, StreamError> {
+        let number = self.records.iter().take_while(|other| other.span < record.span).count() as u64 + 1;
+        decode(self.form.unwrap_or(Form::Ids), self.bytes(record), number)
     }
 }
 

@@ -1,0 +1,118 @@
+//! Owns what the filters of the pipe have in common: stdin in, the tests among its
+//! records, and the history of their project. Knows neither strategies nor plans.
+
+use std::collections::HashMap;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use crate::history::{HistoryError, Store};
+use crate::project;
+use crate::record::{Collection, Kind};
+use crate::stream::{self, Input, StreamError};
+use crate::summary::TestSummary;
+use crate::unit::Subject;
+
+/// What history knows, by node id. Every test is looked up once and ids are long:
+/// the standard hasher takes twice as long for it.
+pub type Summaries = HashMap<Box<str>, TestSummary, foldhash::fast::RandomState>;
+
+/// The history that a filter works with.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// Where it was looked for; `None` where the project has none.
+    pub store: Option<PathBuf>,
+    /// What it holds; empty where there is none yet.
+    pub summaries: Summaries,
+}
+
+impl Known {
+    /// The history in `store`; empty where there is none yet.
+    fn read(store: Option<PathBuf>) -> Result<Known, HistoryError> {
+        let Some(path) = store else {
+            return Ok(Known::default());
+        };
+        let mut summaries = Summaries::default();
+        match Store::open_to_read(&path) {
+            Err(HistoryError::Missing { .. }) => {}
+            Err(error) => return Err(error),
+            Ok(store) => store.each_summary(|mut summary| {
+                // The id becomes the key: kept twice, it would be a third of what history weighs.
+                let node_id = std::mem::take(&mut summary.node_id);
+                summaries.insert(node_id.into_boxed_str(), summary);
+            })?,
+        }
+        Ok(Known { summaries, store: Some(path) })
+    }
+
+    /// One line for people: which history this is.
+    pub fn note(&self) -> String {
+        let tests = self.summaries.len();
+        match self.store.as_deref().map(Path::display) {
+            None => "no history found".to_string(),
+            Some(store) if tests == 0 => format!("{store}: no history there yet"),
+            Some(store) => format!("{store}: history of {tests} tests"),
+        }
+    }
+}
+
+/// What a filter works on.
+#[derive(Debug)]
+pub struct Work {
+    /// The whole of stdin.
+    pub input: Input,
+    /// The history of the project that it comes from.
+    pub known: Result<Known, HistoryError>,
+}
+
+/// Reads stdin, and the history where it is `wanted`: the one that `flag` names, else
+/// that of the project. `None` where stdin is a terminal: help is then on stderr, as
+/// nobody types records.
+///
+/// The history of the current folder is read while records still come: with 100,000
+/// tests this halves the time. It is read again if the records turn out to come from
+/// another project.
+pub fn read<Args: clap::CommandFactory>(flag: Option<&Path>, wanted: bool) -> Result<Option<Work>, StreamError> {
+    let stdin = std::io::stdin();
+    if stdin.is_terminal() {
+        eprint!("{}", Args::command().render_help());
+        return Ok(None);
+    }
+    if !wanted {
+        return Ok(Some(Work { input: stream::read_all(stdin.lock())?, known: Ok(Known::default()) }));
+    }
+    let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
+    let find = |rootdir: Option<&Path>| project::find_history(flag.map(Path::to_path_buf), rootdir, &cwd);
+    let likely = find(None);
+    std::thread::scope(|scope| {
+        let early = scope.spawn(|| Known::read(likely.clone()));
+        let input = stream::read_all(stdin.lock())?;
+        let store = find(rootdir(&input).as_deref());
+        let known = match early.join() {
+            Ok(known) if store == likely => known,
+            _ => Known::read(store),
+        };
+        Ok(Some(Work { input, known }))
+    })
+}
+
+/// The records of `input` that are tests, as indices.
+pub fn test_records(input: &Input) -> Vec<usize> {
+    let tests = input.records.iter().enumerate().filter(|(_, record)| record.kind == Kind::Test);
+    tests.map(|(index, _)| index).collect()
+}
+
+/// What order and shard see of the records at `tests`.
+pub fn subjects<'a>(input: &'a Input, tests: &[usize], history: &'a Summaries) -> Vec<Subject<'a>> {
+    let subject = |&index: &usize| {
+        let record = &input.records[index];
+        Subject { node_id: &record.node_id, group: record.group.as_deref(), summary: history.get(&record.node_id) }
+    };
+    tests.iter().map(subject).collect()
+}
+
+/// pytest's rootdir, as the newest `collection` record names it.
+fn rootdir(input: &Input) -> Option<PathBuf> {
+    let record = input.records.iter().rev().find(|record| record.kind == Kind::Collection)?;
+    let collection: Collection = input.decode(record).ok()?;
+    Some(PathBuf::from(collection.rootdir))
+}

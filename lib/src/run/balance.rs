@@ -1,0 +1,172 @@
+//! Owns who is given what while a run is on: how far ahead a worker is fed, when
+//! another worker is started, and what moves from one to another. Gives no results.
+
+use std::time::Duration;
+
+use super::dispatcher::State;
+use super::host::Host;
+use super::plan::{Unit, cut};
+use super::slot::Slot;
+use crate::server::Identity;
+use crate::tally::Ending;
+
+/// A worker's pipe holds about this much work, so that it never waits for the
+/// dispatcher, and little enough that order is kept and others can take over.
+const AHEAD_SECONDS: f64 = 0.02;
+
+/// Bounds on how many items are in a worker's pipe: the one it must know as
+/// `nextitem` and one more; and what the fastest tests use up in a nap.
+const AHEAD_ITEMS: (usize, usize) = (2, 256);
+
+/// Work worth less than this is not moved: the other worker would set up the
+/// module's fixtures again.
+const WORTH_MOVING: Duration = Duration::from_millis(10);
+
+impl State<'_> {
+    /// Gives every worker enough to go on with, starts workers while there is
+    /// work for them, and sends home those for whom nothing is left.
+    pub(super) fn balance(&mut self) {
+        if self.stopped.is_some() {
+            return;
+        }
+        for index in 0..self.slots.len() {
+            self.refill(index);
+        }
+        while self.wants_worker() {
+            if let Err(error) = self.start_worker() {
+                self.stop(Ending::Broken { reason: format!("cannot start a worker: {error:#}") });
+                return;
+            }
+        }
+        for index in 0..self.slots.len() {
+            let slot = &self.slots[index];
+            if slot.is_open() && slot.ready && slot.waiting() == 0 {
+                self.starving(index);
+            }
+        }
+    }
+
+    fn refill(&mut self, index: usize) {
+        let shared = self.run.host.is_shared() || matches!(self.run.host, Host::Here { .. });
+        let slot = &mut self.slots[index];
+        if !slot.is_open() || !slot.ready {
+            return;
+        }
+        let mean = slot.mean();
+        let ahead = if mean > 0.0 { (AHEAD_SECONDS / mean) as usize } else { AHEAD_ITEMS.0 };
+        let ahead = ahead.clamp(AHEAD_ITEMS.0, AHEAD_ITEMS.1);
+        while slot.given.len() < ahead {
+            if slot.backlog.is_empty() {
+                match self.queue.pop_front() {
+                    Some(unit) if shared => slot.backlog = unit,
+                    Some(unit) => {
+                        self.queue.push_front(unit);
+                        return;
+                    }
+                    None => return,
+                }
+            }
+            slot.feed(ahead - slot.given.len());
+        }
+    }
+
+    /// A worker has nothing to go on with: it takes from another, waits, or ends.
+    fn starving(&mut self, index: usize) {
+        if self.run.host.is_shared() {
+            if let Some(victim) = self.slowest(index) {
+                self.move_work(victim, index);
+            }
+            if self.slots[index].waiting() > 0 {
+                return;
+            }
+        }
+        let waiting: usize = self.slots.iter().map(Slot::waiting).sum();
+        let slot = &mut self.slots[index];
+        if waiting == 0 && self.queue.is_empty() || !self.run.host.is_shared() {
+            slot.close();
+        } else {
+            slot.tell_no_next();
+        }
+    }
+
+    /// Whose waiting work is worth most to somebody else.
+    fn slowest(&self, thief: usize) -> Option<usize> {
+        // What runs has claimed its `nextitem`, which cannot be taken back.
+        let movable = |slot: &Slot| slot.waiting().saturating_sub(usize::from(slot.running.is_some()));
+        let worth = |slot: &Slot| {
+            let stuck = slot.running.map_or(Duration::ZERO, |(_, since)| since.elapsed());
+            Duration::from_secs_f64(slot.mean() * movable(slot) as f64).max(stuck)
+        };
+        let candidates = self.slots.iter().enumerate().filter(|(index, slot)| {
+            *index != thief && slot.is_open() && movable(slot) > 0 && worth(slot) >= WORTH_MOVING
+        });
+        candidates.max_by_key(|(_, slot)| (worth(slot), movable(slot))).map(|(index, _)| index)
+    }
+
+    /// Moves the later half of what `from` has not claimed to `to`.
+    fn move_work(&mut self, from: usize, to: usize) {
+        let slot = &mut self.slots[from];
+        let waiting = slot.take_back();
+        let before = slot.given.back().copied().or(slot.running.map(|(item, _)| item));
+        let at = cut(&waiting, before, self.run.items).unwrap_or(waiting.len());
+        let (kept, moved) = waiting.split_at(at);
+        slot.backlog = kept.iter().copied().collect();
+        self.slots[to].backlog = moved.iter().copied().collect();
+        self.refill(from);
+        self.refill(to);
+    }
+
+    fn wants_worker(&self) -> bool {
+        let open = self.slots.iter().filter(|slot| slot.is_open()).count();
+        if open >= self.run.workers {
+            return false;
+        }
+        if !self.queue.is_empty() {
+            return true;
+        }
+        // One file may hold most of the time: somebody else can take half of it.
+        self.run.host.is_shared() && open > 0 && self.slowest(usize::MAX).is_some() && !self.somebody_idles()
+    }
+
+    fn somebody_idles(&self) -> bool {
+        self.slots.iter().any(|slot| slot.is_open() && slot.waiting() == 0)
+    }
+
+    fn start_worker(&mut self) -> anyhow::Result<()> {
+        let index = self.slots.len();
+        let open = self.slots.iter().filter(|slot| slot.is_open()).count();
+        let name = (0..)
+            .map(|number| format!("gw{number}"))
+            .find(|name| !self.slots.iter().any(|slot| slot.is_open() && slot.name == *name));
+        let identity =
+            Identity { worker: name.unwrap_or_default(), count: self.run.workers, uid: self.run.uid.clone() };
+        // Workers that collect by themselves must know all their files at once.
+        let share = match self.run.host {
+            Host::Spawn(_) => self.share_of_queue(self.run.workers - open),
+            Host::Fork(_) | Host::Here { .. } => Unit::new(),
+        };
+        let given = share.iter().map(|&item| (item, self.run.items[item as usize].node_id.clone())).collect();
+        let mut slot = self.run.host.start_worker(index, identity, self.run.maxfail, given, &self.run.events.0)?;
+        slot.backlog = share;
+        self.slots.push(slot);
+        self.refill(index);
+        Ok(())
+    }
+
+    /// The part of the queue for one of `workers` more: its share of the items,
+    /// unit by unit.
+    fn share_of_queue(&mut self, workers: usize) -> Unit {
+        let all: usize = self.queue.iter().map(Unit::len).sum();
+        let fair = all.div_ceil(workers.max(1));
+        let mut share = Unit::new();
+        while let Some(unit) = self.queue.pop_front() {
+            // The file that crosses the line goes where it fits better.
+            if !share.is_empty() && share.len() + unit.len() / 2 > fair {
+                self.queue.push_front(unit);
+                break;
+            }
+            share.extend(unit);
+        }
+        share
+    }
+}

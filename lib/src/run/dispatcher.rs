@@ -1,0 +1,432 @@
+//! Owns a run while it is on: one loop that alone knows what was asked, given,
+//! begun and ended. Every requested test leaves it with exactly one result.
+
+use std::collections::VecDeque;
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use nix::sys::signal::Signal;
+
+use super::event::Event;
+use super::host::Host;
+use super::message::Message;
+use super::plan::{Numbers, Unit, spread, units};
+use super::sinks::Sinks;
+use super::slot::Slot;
+use crate::outcome::{Outcome, PhaseReport};
+use crate::record::TestResult;
+use crate::result;
+use crate::server::{BriefItem, FromServer};
+use crate::tally::{Ending, Tally};
+
+/// How often the loop wakes when nothing happens: for the progress view, and to
+/// look whether somebody idles who could take work from somebody who is stuck.
+const TICK: Duration = Duration::from_millis(25);
+
+/// How long interrupted workers may take for their tear-down before they are killed.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// So many workers in a row that end before they run anything end the run.
+const FRUITLESS_LIMIT: u32 = 3;
+
+/// What the loop works on.
+pub(super) struct Dispatcher<'a> {
+    pub items: &'a [BriefItem],
+    pub order: &'a [u32],
+    pub host: Host,
+    /// The most workers at a time.
+    pub workers: usize,
+    /// Stop after so many failed reports; 0: never.
+    pub maxfail: u32,
+    /// What workers print is shown as it comes; else once they end, unless it
+    /// explains the end of one that died in a test.
+    pub live_output: bool,
+    /// The run's name for `testrun_uid`.
+    pub uid: String,
+    pub sinks: &'a mut Sinks,
+    pub events: (Sender<Event>, Receiver<Event>),
+}
+
+/// How the run went.
+pub(super) struct Outcomes {
+    pub tally: Tally,
+    pub ending: Ending,
+}
+
+/// Runs everything in order and gives every test its result.
+pub(super) fn run(dispatcher: Dispatcher) -> (Outcomes, Host) {
+    let queue = spread(units(dispatcher.order, dispatcher.items), dispatcher.workers, dispatcher.items);
+    let ended = vec![false; dispatcher.items.len()];
+    let mut state = State {
+        queue,
+        ended,
+        left: dispatcher.order.len(),
+        slots: Vec::new(),
+        tally: Tally::default(),
+        failed_reports: 0,
+        fruitless: 0,
+        stopped: None,
+        killed_at: None,
+        signalled: false,
+        run: dispatcher,
+    };
+    state.run_to_end();
+    state.conclude_run()
+}
+
+/// A run while it is on.
+pub(super) struct State<'a> {
+    /// What was asked.
+    pub(super) run: Dispatcher<'a>,
+    /// Units nobody was given.
+    pub(super) queue: VecDeque<Unit>,
+    /// By item: it has its result.
+    ended: Vec<bool>,
+    /// Items without a result.
+    left: usize,
+    /// All workers, in the order in which they were started.
+    pub(super) slots: Vec<Slot>,
+    tally: Tally,
+    failed_reports: u64,
+    fruitless: u32,
+    /// Nothing new is begun any more: how the run ends, and the cause of what was not run.
+    pub(super) stopped: Option<(Ending, String)>,
+    /// When whoever still runs is killed.
+    killed_at: Option<Instant>,
+    /// A signal came before.
+    signalled: bool,
+}
+
+impl State<'_> {
+    fn run_to_end(&mut self) {
+        loop {
+            self.balance();
+            if self.slots.iter().all(Slot::is_over) {
+                if self.left == 0 || self.stopped.is_some() {
+                    return;
+                }
+                self.stop(Ending::Broken { reason: format!("{} tests were given to nobody", self.left) });
+                continue;
+            }
+            let events = self.run.events.1.clone();
+            match events.recv_timeout(TICK) {
+                Ok(event) => {
+                    self.handle(event);
+                    events.try_iter().take(256).for_each(|event| self.handle(event));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if !self.run.sinks.flush() {
+                self.stop(Ending::Interrupted { reason: "the reader of stdout is gone".into(), exit_code: None });
+            }
+            let running = self
+                .slots
+                .iter()
+                .filter_map(|slot| slot.running)
+                .map(|(item, since)| (&*self.run.items[item as usize].node_id, since));
+            self.run.sinks.report.tick(&self.tally, running);
+            if self.killed_at.is_some_and(|at| Instant::now() >= at) {
+                self.slots.iter().for_each(Slot::kill_group);
+                self.killed_at = None;
+            }
+        }
+    }
+
+    // What happens
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Messages(index, messages) => {
+                for message in messages {
+                    match message {
+                        Ok(message) => self.message(index, message),
+                        Err(reason) => {
+                            let reason = format!("{} wrote what is no message: {reason}", self.slots[index].name);
+                            self.stop(Ending::Broken { reason });
+                        }
+                    }
+                }
+            }
+            Event::Output(index, bytes) => {
+                self.slots[index].keep_tail(&bytes);
+                if self.run.live_output {
+                    self.run.sinks.report.output(&bytes);
+                }
+            }
+            Event::Drained(index) => {
+                self.slots[index].drained = true;
+                self.conclude_worker(index);
+            }
+            Event::Exited(index, status) => self.exited(index, status),
+            Event::Server(Some(FromServer::Forked { worker, pid })) => {
+                if let Some(slot) = self.slots.iter_mut().rfind(|slot| slot.name == worker) {
+                    slot.pid = Some(pid);
+                }
+            }
+            Event::Server(Some(FromServer::Exited { pid, status, .. })) => {
+                if let Some(index) = self.slots.iter().position(|slot| slot.pid == Some(pid) && slot.status.is_none()) {
+                    self.exited(index, status);
+                }
+            }
+            Event::Server(Some(other)) => {
+                self.stop(Ending::Broken { reason: format!("the server said {other:?}") });
+            }
+            Event::Server(None) => self.server_gone(),
+            Event::SpawnStarted(index, pid) => {
+                self.slots[index].pid = Some(pid);
+                if self.stopped.is_some() {
+                    self.slots[index].kill_group();
+                }
+            }
+            Event::SpawnReady(index, numbers) => self.spawn_ready(index, numbers),
+            Event::SpawnFailed(index, reason) => {
+                self.slots[index].drained = true;
+                self.slots[index].keep_tail(reason.as_bytes());
+                self.exited(index, 0);
+            }
+            Event::Signal(signal) => self.signal(signal),
+        }
+    }
+
+    fn message(&mut self, index: usize, message: Message) {
+        let own = |item: u32| -> u32 {
+            match &self.slots[index].numbers {
+                Some(numbers) => numbers.from_worker.get(&item).copied().unwrap_or(u32::MAX),
+                None => item,
+            }
+        };
+        match message {
+            Message::Start { item } => {
+                let item = own(item);
+                let slot = &mut self.slots[index];
+                if slot.given.pop_front() != Some(item) {
+                    let reason = format!("{} began an item it was not given", slot.name);
+                    return self.stop(Ending::Broken { reason });
+                }
+                slot.running = Some((item, Instant::now()));
+                self.run.sinks.started(&self.run.items[item as usize].node_id, &slot.name);
+            }
+            Message::Pass { item, started_at, duration_s } => {
+                let item = own(item);
+                let id = &self.run.items[item as usize].node_id;
+                let result = result::passed(id, &self.slots[index].name, started_at, duration_s);
+                self.test_ended(index, item, result);
+            }
+            Message::Test { item, started_at, reports } => {
+                let item = own(item);
+                self.reported(index, item, started_at, reports, None);
+            }
+            Message::Interrupt { item, started_at, reports, reason, exit_code } => {
+                let item = own(item);
+                self.reported(index, item, started_at, reports, Some(&reason));
+                let exit_code = exit_code.and_then(|code| u8::try_from(code).ok());
+                self.stop(Ending::Interrupted { reason, exit_code });
+            }
+            Message::InternalError { item, traceback } => {
+                let item = own(item);
+                let id = &self.run.items[item as usize].node_id;
+                let mut result = result::died(id, &self.slots[index].name, "internal error", traceback);
+                result.outcome = Outcome::Error;
+                self.test_ended(index, item, result);
+                self.stop(Ending::Broken { reason: format!("internal error in pytest or a plugin at {id}") });
+            }
+            Message::Stop { failures: true, reason } => self.stop_with(Ending::Complete, reason),
+            Message::Stop { failures: false, reason } => {
+                self.stop(Ending::Interrupted { reason, exit_code: None });
+            }
+            Message::Warning(warning) => self.run.sinks.report.warning(warning),
+            Message::Finish => self.slots[index].finished = true,
+        }
+    }
+
+    fn reported(&mut self, index: usize, item: u32, at: f64, reports: Vec<PhaseReport>, interrupted_by: Option<&str>) {
+        self.failed_reports +=
+            reports.iter().filter(|report| report.outcome == "failed" && report.wasxfail.is_none()).count() as u64;
+        let id = &self.run.items[item as usize].node_id;
+        let mut result = result::reported(id, &self.slots[index].name, at, reports);
+        if let (Some(reason), Outcome::NotRun) = (interrupted_by, result.outcome) {
+            result.cause = Some(reason.to_string());
+        }
+        self.test_ended(index, item, result);
+        if self.run.maxfail > 0 && self.failed_reports >= u64::from(self.run.maxfail) {
+            let reason = format!("stopping after {} failures", self.failed_reports);
+            self.stop_with(Ending::Complete, reason);
+        }
+    }
+
+    fn test_ended(&mut self, index: usize, item: u32, result: TestResult) {
+        let slot = &mut self.slots[index];
+        slot.running = None;
+        slot.done.0 += 1;
+        slot.done.1 += result.duration_ms / 1000.0;
+        self.fruitless = 0;
+        self.give_result(item, result);
+    }
+
+    fn give_result(&mut self, item: u32, result: TestResult) {
+        if std::mem::replace(&mut self.ended[item as usize], true) {
+            return;
+        }
+        self.left -= 1;
+        self.tally.add(result.outcome);
+        self.run.sinks.result(result);
+    }
+
+    fn spawn_ready(&mut self, index: usize, numbers: Numbers) {
+        let slot = &mut self.slots[index];
+        let missing: Vec<u32> =
+            slot.backlog.iter().copied().filter(|item| !numbers.to_worker.contains_key(item)).collect();
+        slot.backlog.retain(|item| numbers.to_worker.contains_key(item));
+        slot.numbers = Some(numbers);
+        slot.ready = true;
+        if self.stopped.is_some() {
+            slot.close();
+        }
+        for item in missing {
+            let id = &self.run.items[item as usize].node_id;
+            let result = result::not_run(id, "not found by the worker's own collection");
+            self.give_result(item, result);
+        }
+    }
+
+    // How workers and runs end
+
+    fn exited(&mut self, index: usize, status: i32) {
+        let slot = &mut self.slots[index];
+        slot.ended(status);
+        // Whatever it started and left behind goes with it.
+        slot.kill_group();
+        self.conclude_worker(index);
+    }
+
+    /// Once a worker's process and its pipe have both ended: the test it died in
+    /// gets its result, and what it had not begun goes back to the queue.
+    fn conclude_worker(&mut self, index: usize) {
+        let slot = &mut self.slots[index];
+        if !slot.is_over() {
+            return;
+        }
+        let cause = cause_of(slot.status.unwrap_or(-1));
+        let tail = String::from_utf8_lossy(&slot.tail).trim().to_string();
+        let mut back: Unit = slot.given.drain(..).collect();
+        back.extend(slot.backlog.drain(..));
+        let printed = std::mem::take(&mut slot.tail);
+        let (name, finished, fruitless) = (slot.name.clone(), slot.finished, slot.done.0 == 0);
+        let running = slot.running.take();
+        let died_in_test = running.is_some();
+        if let Some((item, _)) = running {
+            let id = &self.run.items[item as usize].node_id;
+            let mut message = format!("the worker {name} ended while it ran this test: {cause}");
+            if !tail.is_empty() {
+                message = format!("{message}\n{tail}");
+            }
+            let interrupted = matches!(self.stopped, Some((Ending::Interrupted { .. }, _)));
+            let result =
+                if interrupted { result::not_run(id, "interrupted") } else { result::died(id, &name, &cause, message) };
+            self.failed_reports += 1;
+            self.give_result(item, result);
+            self.fruitless = 0;
+            if self.run.maxfail > 0 && self.failed_reports >= u64::from(self.run.maxfail) {
+                self.stop_with(Ending::Complete, format!("stopping after {} failures", self.failed_reports));
+            }
+        } else if !self.run.live_output {
+            self.run.sinks.report.output(&printed);
+        }
+        if !died_in_test && !finished && self.stopped.is_none() {
+            self.fruitless += u32::from(fruitless);
+            self.run.sinks.report.note(&format!("{name} ended outside a test: {cause}"));
+            if back.is_empty() || self.fruitless >= FRUITLESS_LIMIT {
+                let last = tail.lines().next_back().unwrap_or_default();
+                self.stop(Ending::Broken { reason: format!("{name} ended outside a test ({cause}) {last}") });
+            }
+        }
+        if self.stopped.is_none() && !back.is_empty() {
+            self.queue.push_front(back);
+        }
+    }
+
+    /// Without the server nobody says how workers end, and none can be forked.
+    fn server_gone(&mut self) {
+        if self.left == 0 && self.slots.iter().all(Slot::is_over) {
+            return;
+        }
+        for index in 0..self.slots.len() {
+            if self.slots[index].status.is_none() && self.run.host.is_shared() {
+                self.slots[index].kill_group();
+                self.stop(Ending::Broken { reason: "the fork server ended".into() });
+                self.exited(index, Signal::SIGKILL as i32);
+            }
+        }
+        if self.run.host.is_shared() && self.left > 0 {
+            self.stop(Ending::Broken { reason: "the fork server ended".into() });
+        }
+    }
+
+    pub(super) fn stop(&mut self, ending: Ending) {
+        let cause = match &ending {
+            Ending::Interrupted { reason, .. } | Ending::Broken { reason } => reason.clone(),
+            Ending::Complete | Ending::CollectionFailed => String::new(),
+        };
+        self.stop_with(ending, cause);
+    }
+
+    /// Nothing new is begun: what nobody claimed stays where it is, without a run.
+    fn stop_with(&mut self, ending: Ending, cause: String) {
+        if self.stopped.is_none() {
+            self.stopped = Some((ending, cause));
+        }
+        self.queue.clear();
+        for slot in &mut self.slots {
+            if slot.status.is_none() {
+                slot.take_back();
+                slot.close();
+            }
+        }
+    }
+
+    /// The first signal lets fixtures be torn down, the second does not wait.
+    fn signal(&mut self, signal: i32) {
+        if matches!(self.run.host, Host::Here { .. })
+            && signal == Signal::SIGINT as i32
+            && std::io::stdin().is_terminal()
+        {
+            // The terminal gave it to the tests too, and a debugger may make use of it.
+            return;
+        }
+        let first = !std::mem::replace(&mut self.signalled, true);
+        let name = Signal::try_from(signal).map_or("a signal", Signal::as_str);
+        self.stop(Ending::Interrupted { reason: format!("interrupted by {name}"), exit_code: None });
+        self.run.sinks.report.interrupted(first);
+        if first {
+            self.slots.iter().for_each(|slot| slot.signal(Signal::SIGINT));
+            self.killed_at = Some(Instant::now() + GRACE);
+        } else {
+            self.slots.iter().for_each(Slot::kill_group);
+        }
+    }
+
+    /// What got no result gets one now: `not_run`, and why.
+    fn conclude_run(mut self) -> (Outcomes, Host) {
+        let (ending, cause) = self.stopped.take().unwrap_or_default();
+        let order = self.run.order;
+        for &item in order {
+            if !self.ended[item as usize] {
+                let id = &self.run.items[item as usize].node_id;
+                let cause = if cause.is_empty() { "the run ended before it" } else { &cause };
+                let result = result::not_run(id, cause);
+                self.give_result(item, result);
+            }
+        }
+        (Outcomes { tally: self.tally, ending }, self.run.host)
+    }
+}
+
+/// What a wait status says: `crash: signal 11`, `exit 3`.
+fn cause_of(status: i32) -> String {
+    match status & 0x7f {
+        0 => format!("exit {}", (status >> 8) & 0xff),
+        signal => format!("crash: signal {signal}"),
+    }
+}

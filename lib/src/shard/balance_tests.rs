@@ -1,0 +1,42 @@
+//! Tests of `balance`: complete, close to the bound, never worse than LPT.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn fullest(loads: &[u64], assigned: &[u32], shards: usize) -> u64 {
+    let mut totals = vec![0; shards];
+    for (load, &shard) in loads.iter().zip(assigned) {
+        totals[shard as usize] += load;
+    }
+    totals.into_iter().max().unwrap_or(0)
+}
+
+#[test]
+fn an_exchange_finds_what_longest_first_misses() {
+    // Graham's own example: LPT needs 11 where 9 is enough.
+    let loads = [5, 5, 4, 4, 3, 3, 3];
+    assert_eq!(fullest(&loads, &longest_first(&loads, 3), 3), 11);
+    assert_eq!(fullest(&loads, &balance(&loads, 3), 3), 9);
+}
+
+#[test]
+fn equal_loads_are_spread_by_number() {
+    let assigned = balance(&[1; 10], 4);
+    let mut counts = [0; 4];
+    for shard in assigned {
+        counts[shard as usize] += 1;
+    }
+    assert_eq!(counts, [3, 3, 2, 2]);
+}
+
+proptest! {
+    #[test]
+    fn never_worse_than_longest_first(loads in prop::collection::vec(0u64..5000, 0..80), shards in 1usize..12) {
+        let assigned = balance(&loads, shards);
+        prop_assert_eq!(assigned.len(), loads.len());
+        prop_assert!(assigned.iter().all(|&shard| (shard as usize) < shards));
+        let first = fullest(&loads, &longest_first(&loads, shards), shards);
+        prop_assert!(fullest(&loads, &assigned, shards) <= first);
+    }
+}
