@@ -259,6 +259,13 @@ fn verdicts_with_their_evidence() {
         .collect();
     assert_eq!(verdicts, [(json!("t.py::broken"), json!("broken")), (json!("t.py::flaky"), json!("flaky"))]);
     assert_eq!(history.ok(&["flaky", "--verdict", "stable", "--format", "ids"], b""), "t.py::fine\n");
+    // A pass on a retry is no failure in the summary and proof all the same.
+    let retried = json!({"type": "result", "node_id": "t.py::fine", "outcome": "passed", "duration_ms": 1, "message": null,
+        "started_at": 2_000_000_000, "attempts": [
+            {"attempt": 1, "when": "call", "outcome": "failed", "duration_ms": 1},
+            {"attempt": 2, "when": "call", "outcome": "passed", "duration_ms": 1}]});
+    history.ok(&["import", "-"], retried.to_string().as_bytes());
+    assert_eq!(history.ok(&["flaky", "--verdict", "flaky", "--format", "ids"], b""), "t.py::flaky\nt.py::fine\n");
     let why = history.ok(&["flaky", "--why", "t.py::flaky", "--format", "text"], b"");
     let commit = format!("{:040}", 5);
     assert!(why.contains(&format!("on commit {commit}, with a clean tree, it passed 1 and failed 1 times")), "{why}");

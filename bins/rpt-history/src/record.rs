@@ -1,6 +1,6 @@
 //! Owns `record`: which store and head a stream gets, and what people are told of it.
 
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, IsTerminal, Write};
 
 use anyhow::Context;
 use rpt::cli::{Fault, one_line};
@@ -12,6 +12,9 @@ use crate::args::Common;
 
 /// Records the runs on stdin.
 pub(crate) fn record(common: &Common, tee: bool) -> anyhow::Result<Exit> {
+    if std::io::stdin().is_terminal() {
+        return Err(Fault::usage("results are read from stdin: rpt-run | rpt-history record").into());
+    }
     let cwd = std::env::current_dir().context("the current folder")?;
     let store = find_history(common.history.clone(), None, &cwd)
         .unwrap_or_else(|| history_for_run(common.history.clone(), &cwd));

@@ -41,6 +41,9 @@ pub const FREAK: f64 = 1e-5;
 /// The chance that a change of the code breaks a given test.
 pub const BREAK: f64 = 0.003;
 
+/// The same where a tree was dirty or no commit is known: people run what they are working on.
+pub const BREAK_BY_EDIT: f64 = 0.05;
+
 /// The chance that a change of the code repairs a broken test.
 pub const REPAIR: f64 = 0.3;
 
@@ -53,7 +56,7 @@ pub const FLAKY: f64 = 0.9;
 /// From this probability on, below [`FLAKY`], a test is suspect.
 pub const SUSPECT: f64 = 0.5;
 
-/// Before so many results a test is new.
+/// Before so many results a test is new, unless one commit passed and failed, or a retry passed.
 pub const NEW: usize = 5;
 
 /// A test that was repaired within so many results is called fixed.
@@ -208,7 +211,8 @@ pub fn judge(observations: &[Observation]) -> Judgement {
 }
 
 fn verdict(flaky_probability: f64, facts: &Facts) -> Verdict {
-    if flaky_probability >= FLAKY {
+    let is_proved = facts.retries > 0 || !facts.mixed_commits.is_empty();
+    if flaky_probability >= FLAKY && (is_proved || facts.results >= NEW) {
         Verdict::Flaky
     } else if facts.results < NEW {
         Verdict::New
@@ -227,8 +231,19 @@ fn verdict(flaky_probability: f64, facts: &Facts) -> Verdict {
 struct Step<'a> {
     passed: bool,
     branch: Option<&'a str>,
-    /// Whether the code may differ from that of the branch's result before.
-    changed: bool,
+    /// How the code may differ from that of the branch's result before.
+    change: Change,
+}
+
+/// What happened to the code from one result to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    /// The same commit, both trees clean.
+    None,
+    /// Another commit, both trees clean.
+    Commit,
+    /// Not known: a tree was dirty, or there is no commit.
+    Edit,
 }
 
 /// Passes and failures; a pass on a retry is a failure and a pass of one code.
@@ -241,12 +256,16 @@ fn steps<'a>(observations: &[Observation<'a>]) -> Vec<Step<'a>> {
         };
         let branch = observation.branch;
         let before = commits.insert(branch, observation.clean_commit).flatten();
-        let changed = before.is_none() || before != observation.clean_commit;
+        let change = match (before, observation.clean_commit) {
+            (Some(before), Some(now)) if before == now => Change::None,
+            (Some(_), Some(_)) => Change::Commit,
+            _ => Change::Edit,
+        };
         if observation.retried && passed {
-            steps.push(Step { passed: false, branch, changed });
-            steps.push(Step { passed: true, branch, changed: false });
+            steps.push(Step { passed: false, branch, change });
+            steps.push(Step { passed: true, branch, change: Change::None });
         } else {
-            steps.push(Step { passed, branch, changed });
+            steps.push(Step { passed, branch, change });
         }
     }
     steps
@@ -271,8 +290,14 @@ impl<'a> Model<'a> {
     fn see(&mut self, step: &Step<'a>, weight: f64) {
         let good = match self.good.get(&step.branch) {
             None => 1.0 - BROKEN_AT_FIRST,
-            Some(good) if step.changed => good * (1.0 - BREAK) + (1.0 - good) * REPAIR,
-            Some(good) => *good,
+            Some(good) => {
+                let (breaks, repairs) = match step.change {
+                    Change::None => (0.0, 0.0),
+                    Change::Commit => (BREAK, REPAIR),
+                    Change::Edit => (BREAK_BY_EDIT, REPAIR),
+                };
+                good * (1.0 - breaks) + (1.0 - good) * repairs
+            }
         };
         let fails_when_good = if self.is_flaky { (self.failures + 0.5) / (self.results + 1.0) } else { FREAK };
         let (by_good, by_broken) =

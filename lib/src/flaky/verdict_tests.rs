@@ -48,6 +48,9 @@ fn stories() {
         // The same with a dirty tree: the code may have changed in between.
         ("a. x30 ?F ?. c. x5", Fixed),
         ("a. x30 bR c. x5", Flaky),
+        // Work in progress: edited, broken, repaired.
+        ("?. ?F ?.", New),
+        ("?. x5 ?F ?. x5", Fixed),
         // A regression and its repair.
         ("a. x30 bF c. d. x5", Fixed),
         ("a. x30 bF cF dF eF f. g. x5", Fixed),

@@ -14,9 +14,9 @@ use super::store::{Identity, Store};
 use super::{HistoryError, RunHead, checkout, store};
 use crate::record::{RunComplete, TestResult};
 
-/// From the arrival of a result to the start of its commit. With the commit itself, a kill
-/// at any moment loses less than the last 100 ms.
-const BATCH: Duration = Duration::from_millis(50);
+/// From the arrival of a result to the start of its commit. A kill at any moment must lose less
+/// than the last 100 ms: the rest is for the commit itself and for a busy machine.
+const BATCH: Duration = Duration::from_millis(25);
 
 /// A batch also ends with this many results: it bounds memory and the time of a transaction.
 const BATCH_RESULTS: usize = 4096;
@@ -116,7 +116,9 @@ struct Session {
     open: Option<(Store, RunWriter)>,
     hasher: RunHasher,
     pending: Vec<Entry>,
-    handed_over: i64,
+    /// Results that came, and those of them that the store holds.
+    handed_over: usize,
+    committed: usize,
     warning: Option<String>,
     git: Option<duct::Handle>,
 }
@@ -130,6 +132,7 @@ impl Session {
             hasher: RunHasher::new(),
             pending: Vec::new(),
             handed_over: 0,
+            committed: 0,
             warning: None,
             git: None,
         }
@@ -180,15 +183,12 @@ impl Session {
             Some(totals) if is_run_id(&totals.run_id) => totals.run_id.clone(),
             _ => hasher.finish(&self.head),
         };
-        let holds_all = |open: &Option<(Store, RunWriter)>, count| {
-            open.as_ref().is_some_and(|(_, writer)| writer.appended() == count)
-        };
         if let Some(totals) = totals
-            && holds_all(&self.open, self.handed_over)
+            && self.committed == self.handed_over
         {
             self.write(|connection, writer| writer.finish(connection, &run_id, &End::of(totals)));
         }
-        let remembered = holds_all(&self.open, self.handed_over);
+        let remembered = self.open.is_some() && self.committed == self.handed_over;
         Finished { run_id, remembered, warnings: self.warning.take().into_iter().collect() }
     }
 
@@ -198,6 +198,9 @@ impl Session {
         if !self.pending.is_empty() {
             let pending = std::mem::take(&mut self.pending);
             self.write(|connection, writer| writer.append(connection, &pending));
+            if self.open.is_some() {
+                self.committed += pending.len();
+            }
         }
     }
 
@@ -223,6 +226,7 @@ impl Session {
         let writer =
             store.write(|transaction| RunWriter::begin(transaction, &self.head)).map_err(|error| (error, file))?;
         self.open = Some((store, writer));
+        self.committed = 0;
         Ok(())
     }
 
@@ -250,9 +254,9 @@ impl Session {
     }
 
     fn give_up(&mut self, error: &HistoryError) {
-        let extent = match &self.open {
-            Some((_, writer)) if writer.appended() > 0 => "the rest of this run is not remembered",
-            _ => "this run is not remembered",
+        let extent = match self.committed {
+            0 => "this run is not remembered",
+            _ => "the rest of this run is not remembered",
         };
         self.warn(&format!("{error}: {extent}"));
         self.open = None;

@@ -32,8 +32,6 @@ pub struct Step {
     pub started_at_us: i64,
     /// The commit of the run.
     pub commit_id: Option<String>,
-    /// The branch of the run.
-    pub branch: Option<String>,
     /// Whether the run's tree was dirty.
     pub dirty: Option<bool>,
     /// How the test ended.
@@ -139,7 +137,6 @@ impl Store {
                     run_id: run.run_id.clone(),
                     started_at_us: run.head.started_at_us,
                     commit_id: run.head.commit_id.clone(),
-                    branch: run.head.branch.clone(),
                     dirty: run.head.dirty,
                     outcome: outcome_at(row, 1)?,
                     duration_us: row.get(2)?,

@@ -1,16 +1,19 @@
 //! Owns bringing the evidence of the store before the judge, and how a verdict is told.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
+use rusqlite::params;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::append::outcome_at;
 use super::rows::{Row, SummaryRow, percent};
+use super::runs::test_named;
 use super::select::{RunFilter, TestFilter};
 use super::store::Store;
 use super::table::{Cell, Column, Tone};
-use super::{HistoryError, Run, Step};
+use super::{HistoryError, Run};
 use crate::cli::one_line;
 use crate::flaky::Counts;
 use crate::flaky::verdict::{Judgement, Observation, Reason, Verdict, is_outage, judge};
@@ -19,6 +22,12 @@ use crate::summary::TestSummary;
 
 /// So many of the newest runs are looked at: what is older weighs less than a quarter.
 const WINDOW: usize = 200;
+
+/// How many tests are judged at a time: bounds what is held of their results.
+const CHUNK: usize = 20_000;
+
+/// From more tests than this on, reading through a run is cheaper than looking each test up.
+const LOOKED_UP: usize = 200;
 
 /// A test with its verdict.
 #[derive(Debug, Serialize)]
@@ -53,17 +62,10 @@ impl Store {
     ) -> Result<Vec<VerdictRow>, HistoryError> {
         let summaries = self.summaries(runs, tests)?;
         let read = || -> rusqlite::Result<Vec<VerdictRow>> {
-            let court = Court::open(self, runs)?;
+            let mut court = Court::open(self, runs)?;
             let mut rows = Vec::new();
-            for summary in summaries {
-                let row = court.judge(summary)?;
-                let is_listed = match listed {
-                    Listed::Flaky => row.summary.flaky || row.judgement.verdict == Verdict::Flaky,
-                    Listed::Verdicts(verdicts) => verdicts.contains(&row.judgement.verdict),
-                };
-                if is_listed {
-                    rows.push(row);
-                }
+            for chunk in summaries.chunks(CHUNK) {
+                rows.extend(court.judge(chunk, listed)?.into_iter().filter(|row| listed.has(row)));
             }
             Ok(rows)
         };
@@ -73,15 +75,30 @@ impl Store {
     }
 }
 
+impl Listed<'_> {
+    fn has(self, row: &VerdictRow) -> bool {
+        match self {
+            Listed::Flaky => row.summary.flaky || row.judgement.verdict == Verdict::Flaky,
+            Listed::Verdicts(verdicts) => verdicts.contains(&row.judgement.verdict),
+        }
+    }
+}
+
 /// What all verdicts over the same runs share.
 struct Court<'a> {
     store: &'a Store,
-    /// Newest first, outages left out.
+    /// Oldest first, outages left out.
     runs: Vec<Run>,
     outages: usize,
-    /// Tests that were tried more than once in some run.
-    retried: HashSet<String>,
+    /// Results (run, test, nth) in which an attempt before the last one failed, and their tests.
+    retried: HashSet<(i64, i64, i64)>,
+    retried_tests: HashSet<i64>,
+    /// Judgements of tests that never failed, by the number of their passes: all that they differ in.
+    never_failed: HashMap<u32, Judgement>,
 }
+
+/// A result of a test: the place of its run, the outcome, whether an attempt before had failed.
+type Sighting = (u16, Outcome, bool);
 
 impl<'a> Court<'a> {
     fn open(store: &'a Store, filter: &RunFilter) -> rusqlite::Result<Court<'a>> {
@@ -92,41 +109,95 @@ impl<'a> Court<'a> {
             let [passed, failed, error, _, _, xpassed, _] = run.counts;
             !is_outage(passed + xpassed, failed + error)
         });
-        let mut statement = store.connection.prepare(
-            "SELECT DISTINCT test.node_id FROM detail JOIN test ON test.test = detail.test
-             WHERE detail.attempts IS NOT NULL",
-        )?;
-        let retried = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+        runs.reverse();
         let outages = seen - runs.len();
-        Ok(Court { store, runs, outages, retried })
+        // The text narrows down what is worth reading: most parts are phases and subtests of one attempt.
+        let mut statement = store
+            .connection
+            .prepare("SELECT run, test, nth, attempts FROM detail WHERE attempts LIKE '%\"attempt\":2%'")?;
+        let mut rows = statement.query([])?;
+        let mut retried = HashSet::new();
+        while let Some(row) = rows.next()? {
+            if failed_before(&row.get::<_, String>(3)?) {
+                retried.insert((row.get(0)?, row.get(1)?, row.get(2)?));
+            }
+        }
+        let retried_tests = retried.iter().map(|(_, test, _)| *test).collect();
+        Ok(Court { store, runs, outages, retried, retried_tests, never_failed: HashMap::new() })
     }
 
-    fn judge(&self, summary: TestSummary) -> rusqlite::Result<VerdictRow> {
-        let judgement = if summary.fail_count == 0 && !self.retried.contains(&summary.node_id) {
-            // Without a failure there is nothing to read: passes alone say what they say by their number.
-            let pass = Observation { passed: Some(true), retried: false, clean_commit: None, branch: None };
-            judge(&vec![pass; (summary.pass_count as usize).min(WINDOW)])
-        } else {
-            let trail = self.store.trail_over(&summary.node_id, &self.runs, |_| false)?;
-            judge(&trail.steps.iter().map(observation).collect::<Vec<_>>())
+    /// Judges tests. Those that never failed are left out where they cannot be listed.
+    fn judge(&mut self, summaries: &[TestSummary], listed: Listed) -> rusqlite::Result<Vec<VerdictRow>> {
+        let mut tried: Vec<(i64, &TestSummary)> = Vec::new();
+        let mut rows = Vec::new();
+        for summary in summaries {
+            let Some(test) = test_named(&self.store.connection, &summary.node_id)? else {
+                continue;
+            };
+            if summary.fail_count > 0 || self.retried_tests.contains(&test) {
+                tried.push((test, summary));
+            } else if listed != Listed::Flaky {
+                let passes = summary.pass_count.min(WINDOW as u32);
+                let judged = self.never_failed.entry(passes).or_insert_with(|| {
+                    let pass = Observation { passed: Some(true), retried: false, clean_commit: None, branch: None };
+                    judge(&vec![pass; passes as usize])
+                });
+                rows.push(row(summary, judged.clone(), self.outages));
+            }
+        }
+        tried.sort_unstable_by_key(|(test, _)| *test);
+        let tests: Vec<i64> = tried.iter().map(|(test, _)| *test).collect();
+        for ((_, summary), sightings) in tried.iter().zip(self.sightings(&tests)?) {
+            let observations: Vec<_> = sightings.iter().map(|sighting| self.observation(*sighting)).collect();
+            rows.push(row(summary, judge(&observations), self.outages));
+        }
+        Ok(rows)
+    }
+
+    /// The results of each of `tests`, whose keys ascend, oldest first.
+    fn sightings(&self, tests: &[i64]) -> rusqlite::Result<Vec<Vec<Sighting>>> {
+        let mut all = vec![Vec::new(); tests.len()];
+        // Few tests are looked up one by one; for many a run is read through.
+        let ranges: Vec<(i64, i64)> = match tests {
+            [first, .., last] if tests.len() > LOOKED_UP => vec![(*first, *last)],
+            few => few.iter().map(|test| (*test, *test)).collect(),
         };
-        let node_id = summary.node_id.clone();
-        Ok(VerdictRow { node_id, judgement, outages: self.outages, summary: summary.into() })
+        let mut statement = self.store.connection.prepare_cached(
+            "SELECT test, outcome, nth FROM result WHERE run = ?1 AND test BETWEEN ?2 AND ?3 ORDER BY test, nth",
+        )?;
+        for (place, run) in (0_u16..).zip(&self.runs) {
+            for (first, last) in &ranges {
+                let mut rows = statement.query(params![run.key, first, last])?;
+                while let Some(row) = rows.next()? {
+                    let test = row.get(0)?;
+                    if let Ok(at) = tests.binary_search(&test) {
+                        let retried = self.retried.contains(&(run.key, test, row.get(2)?));
+                        all[at].push((place, outcome_at(row, 1)?, retried));
+                    }
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    fn observation(&self, (place, outcome, retried): Sighting) -> Observation<'_> {
+        let head = &self.runs[usize::from(place)].head;
+        let passed = match Counts::of(outcome) {
+            Some(Counts::Pass) => Some(true),
+            Some(Counts::Fail) => Some(false),
+            Some(Counts::Skip) | None => None,
+        };
+        Observation {
+            passed,
+            retried,
+            clean_commit: head.commit_id.as_deref().filter(|_| head.dirty == Some(false)),
+            branch: head.branch.as_deref(),
+        }
     }
 }
 
-fn observation(step: &Step) -> Observation<'_> {
-    let passed = match Counts::of(step.outcome) {
-        Some(Counts::Pass) => Some(true),
-        Some(Counts::Fail) => Some(false),
-        Some(Counts::Skip) | None => None,
-    };
-    Observation {
-        passed,
-        retried: step.attempts.as_deref().is_some_and(failed_before),
-        clean_commit: step.commit_id.as_deref().filter(|_| step.dirty == Some(false)),
-        branch: step.branch.as_deref(),
-    }
+fn row(summary: &TestSummary, judgement: Judgement, outages: usize) -> VerdictRow {
+    VerdictRow { node_id: summary.node_id.clone(), judgement, outages, summary: summary.clone().into() }
 }
 
 /// Whether an attempt before the last one failed.
@@ -228,6 +299,38 @@ impl Row for VerdictRow {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::RunHead;
+    use crate::history::append::{Entry, RunWriter};
+
+    #[test]
+    fn many_tests_at_once_are_judged_as_each_alone() {
+        let mut store = Store::temporary().unwrap();
+        let many = LOOKED_UP + 50;
+        for run in 0..12_usize {
+            let head = RunHead {
+                started_at_us: run as i64,
+                commit_id: Some(format!("{}", run / 2)),
+                dirty: Some(run == 7),
+                ..RunHead::default()
+            };
+            let outcome = |test: usize| {
+                if (test % 7 + run).is_multiple_of(2 + test % 5) { Outcome::Failed } else { Outcome::Passed }
+            };
+            let entries: Vec<_> = (0..many)
+                .map(|test| Entry { node_id: format!("t{test:03}"), outcome: outcome(test), ..Entry::default() })
+                .collect();
+            store.write(|connection| RunWriter::begin(connection, &head)?.append(connection, &entries)).unwrap();
+        }
+        let all =
+            Listed::Verdicts(&[Verdict::Flaky, Verdict::Suspect, Verdict::Broken, Verdict::Fixed, Verdict::Stable]);
+        let together = store.verdicts(&RunFilter::default(), &TestFilter::default(), all).unwrap();
+        assert!(together.iter().filter(|row| row.summary.fail_count > 0).count() > LOOKED_UP);
+        for row in &together {
+            let alone = TestFilter::new(vec![row.node_id.clone()]);
+            let alone = store.verdicts(&RunFilter::default(), &alone, all).unwrap();
+            assert_eq!(alone[0].judgement, row.judgement, "{}", row.node_id);
+        }
+    }
 
     #[test]
     fn a_retry_is_an_earlier_attempt_that_failed() {
