@@ -381,7 +381,7 @@ impl<'a> Run<'a> {
         for warning in sinks.remember(&mut totals, &self.head, interrupted) {
             sinks.report.last_word(warning);
         }
-        sinks.complete(totals);
+        sinks.complete(self.head.shard.clone(), totals);
         if let Some(error) = &sinks.write_error {
             sinks.report.last_word(format!("{:#}", anyhow::anyhow!(error.to_string())));
         }

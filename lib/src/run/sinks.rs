@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::io::Stdout;
 
 use crate::history::{Recorder, RunHasher, RunHead};
-use crate::record::{Record, RunComplete, Started, TestResult};
+use crate::record::{Record, RunComplete, Shard, Started, TestResult};
 use crate::report::Report;
 use crate::server::{BriefItem, Request};
 use crate::stream::{StreamError, Writer};
@@ -86,7 +86,12 @@ impl Sinks {
         }
     }
 
-    pub(super) fn complete(&mut self, totals: RunComplete) {
+    /// Ends the stream: with the shard it was, so that the shards' streams can be
+    /// merged, and the totals.
+    pub(super) fn complete(&mut self, shard: Option<Shard>, totals: RunComplete) {
+        if let Some(shard) = shard {
+            self.write(&Record::Shard(shard));
+        }
         self.write(&Record::RunComplete(totals));
         self.flush();
     }
