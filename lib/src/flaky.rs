@@ -4,7 +4,12 @@
 //! Results count in the order of their runs' start. [`Statistics::push`] takes the
 //! newest result; [`Statistics::insert`] takes one whose run began before a run that
 //! is already counted (eight runs at once, an import), and ends in the same state as
-//! if the results had come in order.
+//! if the results had come in order. What a test is, stable, flaky or broken, is judged in
+//! [`verdict`], which [`simulator`] measures.
+
+pub mod beta;
+pub mod simulator;
+pub mod verdict;
 
 use crate::outcome::Outcome;
 use crate::summary::TestSummary;

@@ -15,4 +15,8 @@ pub mod shard;
 pub mod stream;
 pub mod summary;
 pub mod test_id;
+<<<<<<< HEAD
 pub mod unit;
+=======
+pub mod trend;
+>>>>>>> history

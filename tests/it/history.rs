@@ -214,6 +214,174 @@ fn show_tells_the_whole_story() {
 }
 
 #[test]
+fn flaky_failing_and_slow_tests() {
+    let history = three_runs();
+    assert_eq!(history.ok(&["flaky", "--format", "ids"], b""), "t.py::c[1]\nt.py::b\n");
+    assert_eq!(history.ok(&["slowest", "--top", "2", "--format", "ids"], b""), "t.py::c[1]\nt.py::b\n");
+    let failures = history.records(&["failures"]);
+    assert_eq!(failures.len(), 1);
+    let failure = &failures[0];
+    assert_eq!((&failure["node_id"], &failure["fail_streak"]), (&json!("t.py::c[1]"), &json!(2)));
+    assert_eq!(failure["began"]["started_at"], json!("1970-01-01T00:03:20.000000Z"));
+    assert_eq!(failure["last_pass"]["started_at"], json!("1970-01-01T00:01:40.000000Z"));
+    assert_eq!(failure["message"], json!("E   boom"));
+    assert_eq!(history.records(&["failures", "--last", "1"])[0]["last_pass"], Value::Null);
+    assert!(history.ok(&["failures", "--format", "text"], b"").contains("t.py::c[1]"));
+}
+
+#[test]
+fn verdicts_with_their_evidence() {
+    let history = History::new();
+    // Twelve clean runs, each on its own commit but for the sixth and seventh.
+    for run in 0..12 {
+        let flaky = if run == 5 { "failed" } else { "passed" };
+        let broken = if run >= 8 { "failed" } else { "passed" };
+        let lines = stream(
+            run,
+            &[
+                ("t.py::flaky", flaky, 1.0, None),
+                ("t.py::broken", broken, 1.0, None),
+                ("t.py::fine", "passed", 1.0, None),
+            ],
+        );
+        let commit = format!("{:040}", if run == 6 { 5 } else { run });
+        let head = json!({"type": "run", "run_id": null, "state": "complete",
+            "started_at": format!("2026-01-01T00:00:{run:02}Z"), "commit_id": commit, "branch": "main", "dirty": false,
+            "host": "", "python_version": "", "pytest_version": "", "args": [], "rootdir": "", "shard": null, "total": 3,
+            "passed": 0, "failed": 0, "errors": 0, "skipped": 0, "xfailed": 0, "xpassed": 0, "not_run": 0,
+            "deselected": 0, "collection_errors": 0, "duration_ms": 1.0, "exit_code": 0});
+        history.ok(&["import", "-"], format!("{head}\n{lines}").as_bytes());
+    }
+    let verdicts: Vec<_> = history
+        .records(&["flaky"])
+        .iter()
+        .map(|row| (row["node_id"].clone(), row["judgement"]["verdict"].clone()))
+        .collect();
+    assert_eq!(verdicts, [(json!("t.py::broken"), json!("broken")), (json!("t.py::flaky"), json!("flaky"))]);
+    assert_eq!(history.ok(&["flaky", "--verdict", "stable", "--format", "ids"], b""), "t.py::fine\n");
+    let why = history.ok(&["flaky", "--why", "t.py::flaky", "--format", "text"], b"");
+    let commit = format!("{:040}", 5);
+    assert!(why.contains(&format!("on commit {commit}, with a clean tree, it passed 1 and failed 1 times")), "{why}");
+    assert!(why.starts_with("t.py::flaky: flaky\n"), "{why}");
+}
+
+#[test]
+fn two_runs_compared() {
+    let history = three_runs();
+    let changes = |before: &str, after: &str| -> Vec<(String, String)> {
+        let told = history.records(&["compare", before, after]);
+        let text = |row: &Value, field: &str| row[field].as_str().unwrap().to_string();
+        told.iter().map(|row| (text(row, "node_id"), text(row, "change"))).collect()
+    };
+    let pair = |id: &str, change: &str| (id.to_string(), change.to_string());
+    assert_eq!(changes("latest~2", "latest~1"), [pair("t.py::b", "broken"), pair("t.py::c[1]", "broken")]);
+    assert_eq!(changes("latest~1", "latest"), [pair("t.py::c[1]", "still_failing"), pair("t.py::b", "fixed")]);
+    let first = history.records(&["runs"])[2]["run_id"].as_str().unwrap().to_string();
+    assert_eq!(changes(&first, "latest"), [pair("t.py::c[1]", "broken")]);
+    assert_eq!(changes(&first[7..19], &first), []);
+    for (name, said) in [
+        ("latest~3", "there are 3 runs"),
+        ("ffff", "no run has this id"),
+        ("x", "4 or more"),
+        ("latest~x", "is no run"),
+    ] {
+        let (stderr, exit) = history.fails(&["compare", "latest", name], b"");
+        assert_eq!(exit, 4);
+        assert!(stderr.contains(said), "{stderr}");
+    }
+}
+
+#[test]
+fn care_of_the_store() {
+    let history = three_runs();
+    assert_eq!(
+        history.records(&["check"])[0],
+        json!({"type": "check", "runs": 3, "results": 12, "tests": 4, "problems": []})
+    );
+    let (stderr, exit) = history.fails(&["prune"], b"");
+    assert_eq!(exit, 4, "{stderr}");
+    assert_eq!(
+        history.records(&["prune", "--keep-runs", "1"])[0],
+        json!({"type": "pruned", "runs": 2, "runs_left": 1, "tests": 0})
+    );
+    assert_eq!(history.records(&["summary", "t.py::c"])[0]["total_runs"], json!(1));
+    assert_eq!(history.records(&["vacuum"])[0]["type"], json!("vacuumed"));
+    assert!(history.ok(&["check", "--format", "text"], b"").ends_with("sound\n"));
+    assert_eq!(history.records(&["prune", "--older-than", "1d"])[0]["runs_left"], json!(0));
+    assert_eq!(history.records(&["summary"]).len(), 0);
+}
+
+#[test]
+fn runs_move_from_store_to_store() {
+    let history = three_runs();
+    let exported = history.ok(&["export"], b"");
+    let other = History::new();
+    let file = other.root.path().join("runs é.jsonl");
+    std::fs::write(&file, &exported).unwrap();
+    let file = file.to_str().unwrap();
+    let first: Value = serde_json::from_str(&other.ok(&["import", file], b"")).unwrap();
+    assert_eq!((&first["runs"], &first["results"], &first["already_there"]), (&json!(3), &json!(12), &json!(0)));
+    let again: Value = serde_json::from_str(&other.ok(&["import", "-"], exported.as_bytes())).unwrap();
+    assert_eq!((&again["runs"], &again["already_there"]), (&json!(0), &json!(3)));
+    assert_eq!(other.records(&["runs"]), history.records(&["runs"]));
+    let by_id = |history: &History| {
+        let mut rows = history.records(&["summary"]);
+        rows.sort_by_key(|row| row["node_id"].as_str().unwrap().to_string());
+        rows
+    };
+    assert_eq!(by_id(&other), by_id(&history));
+    let document: Value =
+        serde_json::from_str(&history.ok(&["export", "--to", "document", "--last", "1", "t.py::b"], b"")).unwrap();
+    assert_eq!(document["runs"][0]["results"].as_array().unwrap().len(), 1);
+    assert_eq!(document["runs"][0]["total"], json!(4));
+}
+
+#[test]
+fn shards_become_one_verdict() {
+    let history = History::new();
+    let write = |name: &str, index: u32, start: u32, tests: &[(&str, &str, f64, Option<&str>)]| {
+        let shard = json!({"type": "shard", "shard_index": index, "total_shards": 2, "strategy": "hash", "plan": "p",
+            "test_count": tests.len(), "expected_ms": 0.0});
+        std::fs::write(history.root.path().join(name), format!("{shard}\n{}", stream(start, tests))).unwrap();
+    };
+    write("0.jsonl", 0, 1, &[("t.py::a", "passed", 1.0, None)]);
+    write("1.jsonl", 1, 2, &[("t.py::b", "failed", 1.0, Some("E   <boom>"))]);
+    let output = history.run(&["merge", "0.jsonl", "1.jsonl", "--junit", "all.xml"], b"");
+    let merged: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &merged["total"], &merged["problems"]), (Some(1), &json!(2), &json!([])));
+    let junit = std::fs::read_to_string(history.root.path().join("all.xml")).unwrap();
+    assert!(
+        junit.contains(r#"<testcase classname="t" name="b" time="0.001"><failure message="E   &lt;boom&gt;">"#),
+        "{junit}"
+    );
+    let (stderr, exit) = history.fails(&["merge", "1.jsonl"], b"");
+    assert_eq!((stderr.as_str(), exit), ("rpt-history: shard 0 is missing\n", 2));
+    let (stderr, exit) = history.fails(&["merge", "nope"], b"");
+    assert_eq!(exit, 4);
+    assert!(stderr.contains("nope: cannot read it: No such file"), "{stderr}");
+    assert!(!history.store().exists());
+}
+
+#[test]
+fn a_file_that_cannot_be_read_does_not_stop_the_others() {
+    let history = History::new();
+    let path = |name: &str, text: &str| {
+        std::fs::write(history.root.path().join(name), text).unwrap();
+        name.to_string()
+    };
+    let bad = path("bad.xml", "<testsuite><testcase>");
+    let some = path("some.json", r#"{"version":2,"runs":[3,{"timestamp":"2020-01-01T00:00:00Z","results":[{}]}]}"#);
+    let good = path("good.xml", r#"<testsuite><testcase classname="t" name="a" file="t.py"/></testsuite>"#);
+    let output = history.run(&["import", &bad, "missing.xml", &some, &good], b"");
+    let stderr = text(&output.stderr);
+    assert_eq!((output.status.code(), stderr.lines().count()), (Some(4), 3), "{stderr}");
+    assert!(stderr.contains("bad.xml: byte 21: the file ends inside an element"), "{stderr}");
+    assert!(stderr.contains("missing.xml: cannot read it: No such file"), "{stderr}");
+    assert!(stderr.contains("some.json: left out what could not be read: 1 runs, 1 results"), "{stderr}");
+    assert_eq!(history.ok(&["summary", "--format", "ids"], b""), "t.py::a\n");
+}
+
+#[test]
 fn msgpack_holds_what_json_holds() {
     let history = three_runs();
     for args in [&["runs"][..], &["summary"], &["show", "t.py::b"]] {
@@ -258,6 +426,42 @@ fn a_store_that_cannot_be_used_is_an_error_of_record() {
     let (stderr, exit) = history.fails(&["record"], stream(1, &[("a", "passed", 1.0, None)]).as_bytes());
     assert_eq!((exit, stderr.lines().count()), (3, 1));
     assert!(stderr.contains("this run is not remembered"), "{stderr}");
+}
+
+#[test]
+fn a_recorder_killed_at_any_moment_leaves_a_sound_store() {
+    let history = History::new();
+    for number in 0..8_u32 {
+        let mut child = history.command(&["record"]).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let result = |at: u32| {
+            format!(
+                "{}\n",
+                json!({"type": "result", "node_id": format!("t{at}"), "outcome": "passed", "duration_ms": 1,
+                "message": null, "started_at": number})
+            )
+        };
+        (0..100).for_each(|at| stdin.write_all(result(at).as_bytes()).unwrap());
+        // What was committed while it ran must be there afterwards.
+        let total = || {
+            let runs = history.run(&["runs", "--last", "1"], b"").stdout;
+            let run: Value = serde_json::from_slice(&runs).unwrap_or_default();
+            (run["started_at"].as_str().map(str::to_string), run["total"].as_u64().unwrap_or(0))
+        };
+        let begun = Some(format!("1970-01-01T00:00:{number:02}.000000Z"));
+        while total() != (begun.clone(), 100) {}
+        // More of it, and a kill somewhere in between: each time a little later.
+        for at in 100..100 + number * 400 {
+            stdin.write_all(result(at).as_bytes()).unwrap();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let checked = &history.records(&["check"])[0];
+        assert_eq!((&checked["problems"], &checked["runs"]), (&json!([]), &json!(number + 1)));
+        let run = &history.records(&["runs", "--last", "1"])[0];
+        assert_eq!(run["state"], json!("interrupted"));
+        assert!(run["total"].as_u64().unwrap() >= 100, "{run}");
+    }
 }
 
 #[test]

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use rpt::cli::{Color, Fault, Format};
+use rpt::flaky::verdict::Verdict;
+use rpt::history::import::Format as ImportFormat;
 use rpt::history::select::{RunFilter, TestFilter, moment};
+use rpt::history::upkeep::Prune;
 
 /// Remembers runs and answers questions about them.
 ///
@@ -68,6 +71,130 @@ pub(crate) enum Command {
         #[command(flatten)]
         runs: RunChoice,
     },
+    /// Tests with a pass and a failure among their results, with a verdict, most failures first
+    Flaky {
+        /// Say what the verdict rests on
+        #[arg(long)]
+        why: bool,
+        /// List the tests with this verdict instead; may be repeated
+        #[arg(long, value_enum, value_name = "VERDICT")]
+        verdict: Vec<Verdict>,
+        #[command(flatten)]
+        runs: RunChoice,
+        #[command(flatten)]
+        tests: TestChoice,
+    },
+    /// Tests that fail now, since when, and the commits between which it began
+    Failures {
+        #[command(flatten)]
+        runs: RunChoice,
+        #[command(flatten)]
+        tests: TestChoice,
+    },
+    /// Tests by mean duration, longest first
+    Slowest {
+        /// Only the first N
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        top: usize,
+        #[command(flatten)]
+        runs: RunChoice,
+        #[command(flatten)]
+        tests: TestChoice,
+    },
+    /// Tests and files that became slower or faster, since which run, the largest change first
+    Trends {
+        #[command(flatten)]
+        runs: RunChoice,
+        #[command(flatten)]
+        tests: TestChoice,
+    },
+    /// What changed from one run to another: broken, fixed, added, removed
+    ///
+    /// A run is named by the begin of its run_id (4 digits or more), latest, or latest~N.
+    Compare {
+        #[arg(value_name = "RUN")]
+        before: String,
+        #[arg(value_name = "RUN")]
+        after: String,
+        #[command(flatten)]
+        tests: TestChoice,
+    },
+    /// Bring runs in from files: rpt's stream, pytest's JUnit XML, pytest-reportlog, history documents, other stores
+    ///
+    /// A run that is there already is left alone. What cannot be read in a history document is
+    /// counted on stderr and left out; any other fault ends its file, without the run it is in.
+    Import {
+        /// The files; - is stdin
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Their format [default: told from each file's first bytes]
+        #[arg(long, value_enum)]
+        from: Option<ImportFormat>,
+    },
+    /// Write runs to stdout, oldest first: rpt's stream (all of it) or a history document
+    Export {
+        /// The format; --format chooses between JSON Lines and msgpack for rpt
+        #[arg(long, value_enum, default_value_t)]
+        to: ExportFormat,
+        #[command(flatten)]
+        runs: RunChoice,
+        #[command(flatten)]
+        tests: TestChoice,
+    },
+    /// One verdict over the shards of a run: totals, and the worst of their exit codes
+    ///
+    /// Each SHARD is the file of one run: a result stream, a store, a JUnit file or a log. Exits
+    /// with 2 if a shard is missing or cut off or a planned test has no result, with 4 if one is
+    /// there twice or of another plan, else with the worst code of the shards: an internal error
+    /// (3), wrong use (4), a code a test chose, interrupted (2), tests failed (1), fine (0),
+    /// nothing to run (5).
+    Merge {
+        #[arg(required = true, value_name = "SHARD")]
+        shards: Vec<PathBuf>,
+        /// Write all results as one JUnit file
+        #[arg(long, value_name = "FILE")]
+        junit: Option<PathBuf>,
+    },
+    /// Take old runs out; the statistics become those of the runs that are left
+    Prune {
+        #[command(flatten)]
+        what: PruneChoice,
+    },
+    /// Prove the file whole and its statistics those of its results; exit 3 if not
+    Check,
+    /// Give the space of pruned runs back to the disk
+    Vacuum,
+}
+
+/// What export writes.
+#[derive(clap::ValueEnum, Debug, Clone, Copy, Default)]
+pub(crate) enum ExportFormat {
+    /// rpt's own stream
+    #[default]
+    Rpt,
+    /// The JSON history document, version 2
+    Document,
+}
+
+/// What to take out.
+#[derive(ClapArgs, Debug)]
+#[group(required = true, multiple = false)]
+pub(crate) struct PruneChoice {
+    /// Keep only the newest N runs
+    #[arg(long, value_name = "N")]
+    keep_runs: Option<u32>,
+    /// Take out the runs before a span (90d), a date or a time
+    #[arg(long, value_name = "WHEN")]
+    older_than: Option<String>,
+}
+
+impl PruneChoice {
+    pub(crate) fn what(self) -> Result<Prune, Fault> {
+        match (self.keep_runs, self.older_than) {
+            (Some(count), _) => Ok(Prune::KeepRuns(count)),
+            (None, when) => parsed("--older-than", &when.unwrap_or_default()).map(Prune::OlderThan),
+        }
+    }
 }
 
 /// Which runs count.
@@ -86,11 +213,15 @@ pub(crate) struct RunChoice {
 
 impl RunChoice {
     pub(crate) fn filter(self) -> Result<RunFilter, Fault> {
-        let now_us = jiff::Timestamp::now().as_microsecond();
-        let since_us = self.since.map(|text| moment(&text, now_us)).transpose();
-        let since_us = since_us.map_err(|reason| Fault::usage(format!("--since: {reason}")))?;
+        let since_us = self.since.map(|text| parsed("--since", &text)).transpose()?;
         Ok(RunFilter { since_us, last: self.last, branch: self.branch })
     }
+}
+
+/// A moment given with `option`, in microseconds since the Unix epoch.
+fn parsed(option: &str, text: &str) -> Result<i64, Fault> {
+    let now_us = jiff::Timestamp::now().as_microsecond();
+    moment(text, now_us).map_err(|reason| Fault::usage(format!("{option}: {reason}")))
 }
 
 /// Which tests count.

@@ -1,78 +1,138 @@
-//! Owns what main needs around the library's calls: which store, which output, and what
-//! `record` tells people.
+//! Owns what main needs around the library's calls: which store, which output, which exit code.
 
 use std::io::{BufWriter, Stdout, Write};
 
 use anyhow::Context;
+use clap::ValueEnum;
 use rpt::cli::{Fault, Format, one_line};
 use rpt::exit::Exit;
+use rpt::flaky::verdict::Verdict;
+use rpt::history::import::ImportError;
 use rpt::history::rows::{Output, OutputError};
-use rpt::history::{HistoryError, IngestError, Ingested, RunHead, Store, Tee, record_stream};
-use rpt::project::{find_history, history_for_run};
+use rpt::history::select::TestFilter;
+use rpt::history::show::TrailRow;
+use rpt::history::upkeep::{Prune, Vacuumed};
+use rpt::history::verdicts::Listed;
+use rpt::history::{HistoryError, Run, Store};
+use rpt::project::find_history;
 use rpt::stream::Form;
 
-use crate::args::Common;
+use crate::args::{Common, RunChoice, TestChoice};
+
+/// stdout, in the form that was asked for.
+pub(crate) type Stdouts = Output<BufWriter<Stdout>>;
 
 /// The store that the arguments mean.
 pub(crate) fn open(common: &Common) -> anyhow::Result<Store> {
+    Ok(Store::open_to_read(&path(common)?)?)
+}
+
+/// The same, to change it. It must exist: nothing is made for a command that takes out.
+fn open_to_change(common: &Common) -> anyhow::Result<Store> {
+    let path = path(common)?;
+    if !path.exists() {
+        return Err(HistoryError::Missing { path }.into());
+    }
+    Ok(Store::open(&path)?)
+}
+
+fn path(common: &Common) -> anyhow::Result<std::path::PathBuf> {
     let cwd = std::env::current_dir().context("the current folder")?;
-    let Some(path) = find_history(common.history.clone(), None, &cwd) else {
-        return Err(
-            Fault::usage("no .rpt/history.db here or above: run rpt-run first, or name one with --history").into()
-        );
-    };
-    Ok(Store::open_to_read(&path)?)
+    find_history(common.history.clone(), None, &cwd).ok_or_else(|| {
+        Fault::usage("no .rpt/history.db here or above: run rpt-run first, or name one with --history").into()
+    })
 }
 
 /// What the user can put right is exit 4; anything else stays as it is.
 pub(crate) fn with_exit_code(error: anyhow::Error) -> anyhow::Error {
     let theirs = matches!(error.downcast_ref(), Some(HistoryError::Missing { .. }))
+        || matches!(error.downcast_ref(), Some(ImportError::Malformed(_) | ImportError::Stream(_)))
         || matches!(error.downcast_ref(), Some(OutputError::NoIds | OutputError::UnwritableId(_)));
-    if theirs { Fault::usage(error.to_string()).into() } else { error }
+    if theirs { Fault::usage(format!("{error:#}")).into() } else { error }
 }
 
-pub(crate) fn output(common: &Common) -> Output<BufWriter<Stdout>> {
+pub(crate) fn output(common: &Common) -> Stdouts {
     let stdout = std::io::stdout();
     let color = common.color.wanted(&stdout);
     Output { out: BufWriter::new(stdout), form: Format::resolve(common.format, Form::Json), color }
 }
 
-/// Records the runs on stdin.
-pub(crate) fn record(common: &Common, tee: bool) -> anyhow::Result<Exit> {
-    let cwd = std::env::current_dir().context("the current folder")?;
-    let store = find_history(common.history.clone(), None, &cwd)
-        .unwrap_or_else(|| history_for_run(common.history.clone(), &cwd));
-    let head = RunHead::of_checkout(&cwd);
-    let stdin = std::io::stdin().lock();
-    let Ingested { runs, fault } = if tee {
-        // Line-buffered stdout would cut msgpack at every 0x0a; the tee flushes what it read.
-        record_stream(Tee { source: stdin, sink: BufWriter::new(std::io::stdout()) }, &store, &head)
-    } else {
-        record_stream(stdin, &store, &head)
-    };
-    let mut exit = if runs.is_empty() && fault.is_none() {
-        return Err(Fault::nothing_to_run("no results in the input: nothing is recorded").into());
-    } else {
-        Exit::Ok
-    };
-    for run in &runs {
-        if !run.complete {
-            eprintln!(
-                "rpt-history: the input ends without run_complete: {} results kept as an interrupted run",
-                run.results
-            );
-        }
-        for warning in &run.finished.warnings {
-            eprintln!("rpt-history: {}", one_line(warning));
-        }
-        if !run.finished.remembered {
-            exit = Exit::Internal;
-        }
+/// The run that `name` means.
+pub(crate) fn run_named(store: &Store, name: &str) -> anyhow::Result<Run> {
+    Ok(store.run_named(name)?.map_err(Fault::usage)?)
+}
+
+pub(crate) fn show(
+    common: &Common,
+    mut output: Stdouts,
+    node_ids: Vec<String>,
+    runs: RunChoice,
+) -> anyhow::Result<Exit> {
+    let (store, filter) = (open(common)?, runs.filter()?);
+    let named = node_ids.join(" ");
+    let found = store.node_ids(&TestFilter::new(node_ids))?;
+    if found.is_empty() {
+        return Err(Fault::usage(format!("{named}: history knows no such test")).into());
     }
-    std::io::stderr().flush()?;
-    match fault {
-        Some(IngestError::Stream(fault)) => Err(fault.into()),
-        Some(fault @ IngestError::PlainIds) => Err(Fault::usage(fault.to_string()).into()),
-        None => Ok(exit),
+    for node_id in found {
+        let trail = store.trail(&node_id, &filter)?;
+        let row = TrailRow::of(&trail);
+        output.one(&row, Some(&node_id), &row.text(&trail, output.color))?;
     }
+    output.out.flush()?;
+    Ok(Exit::Ok)
+}
+
+pub(crate) fn flaky(
+    common: &Common,
+    mut output: Stdouts,
+    why: bool,
+    verdicts: &[Verdict],
+    runs: RunChoice,
+    tests: TestChoice,
+) -> anyhow::Result<Exit> {
+    // Why something is not listed is a question too.
+    let listed = match verdicts {
+        [] if why => Listed::Verdicts(Verdict::value_variants()),
+        [] => Listed::Flaky,
+        some => Listed::Verdicts(some),
+    };
+    let rows = open(common)?.verdicts(&runs.filter()?, &tests.filter(), listed)?;
+    if why {
+        for row in rows {
+            output.one(&row, Some(&row.node_id), &row.text(output.color))?;
+        }
+    } else {
+        output.rows(&rows)?;
+    }
+    output.out.flush()?;
+    Ok(Exit::Ok)
+}
+
+pub(crate) fn prune(common: &Common, mut output: Stdouts, what: Prune) -> anyhow::Result<Exit> {
+    let pruned = open_to_change(common)?.prune(what)?;
+    let text = format!("{} runs taken out, {} left; {} tests gone\n", pruned.runs, pruned.runs_left, pruned.tests);
+    output.one(&pruned, None, &text)?;
+    output.out.flush()?;
+    Ok(Exit::Ok)
+}
+
+pub(crate) fn check(common: &Common, mut output: Stdouts) -> anyhow::Result<Exit> {
+    let checked = open(common)?.check()?;
+    let mut text = format!("{} runs, {} results, {} tests: ", checked.runs, checked.results, checked.tests);
+    text.push_str(if checked.problems.is_empty() { "sound\n" } else { "not sound\n" });
+    for problem in &checked.problems {
+        text.push_str(&format!("  {}\n", one_line(problem)));
+    }
+    output.one(&checked, None, &text)?;
+    output.out.flush()?;
+    Ok(if checked.problems.is_empty() { Exit::Ok } else { Exit::Internal })
+}
+
+pub(crate) fn vacuum(common: &Common, mut output: Stdouts) -> anyhow::Result<Exit> {
+    let Vacuumed { bytes_before, bytes_after } = open_to_change(common)?.vacuum()?;
+    let text = format!("{} KiB, before {} KiB\n", bytes_after / 1024, bytes_before / 1024);
+    output.one(&Vacuumed { bytes_before, bytes_after }, None, &text)?;
+    output.out.flush()?;
+    Ok(Exit::Ok)
 }

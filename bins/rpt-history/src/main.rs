@@ -2,17 +2,17 @@
 
 mod args;
 mod commands;
+mod record;
+mod transfer;
 
 use std::io::Write;
 use std::process::ExitCode;
 
 use args::{Args, Command};
 use commands::{open, output};
-use rpt::cli::Fault;
 use rpt::exit::Exit;
 use rpt::history::rows::{RunRow, SummaryRow};
-use rpt::history::select::TestFilter;
-use rpt::history::show::TrailRow;
+use rpt::history::slowest::slowest;
 
 fn main() -> ExitCode {
     rpt::cli::main("rpt-history", |args| run(args).map_err(commands::with_exit_code))
@@ -20,31 +20,40 @@ fn main() -> ExitCode {
 
 fn run(Args { command, common }: Args) -> anyhow::Result<Exit> {
     let mut output = output(&common);
-    match command {
-        Command::Record { tee } => return commands::record(&common, tee),
+    let exit = match command {
+        Command::Record { tee } => return record::record(&common, tee),
         Command::Runs { runs } => {
-            let rows: Vec<RunRow> = open(&common)?.runs(&runs.filter()?, true)?.into_iter().map(RunRow::from).collect();
-            output.rows(&rows)?;
+            let rows: Vec<_> = open(&common)?.runs(&runs.filter()?, true)?.into_iter().map(RunRow::from).collect();
+            output.rows(&rows)
         }
         Command::Summary { runs, tests } => {
             let summaries = open(&common)?.summaries(&runs.filter()?, &tests.filter())?;
-            let rows: Vec<SummaryRow> = summaries.into_iter().map(SummaryRow::from).collect();
-            output.rows(&rows)?;
+            output.rows(&summaries.into_iter().map(SummaryRow::from).collect::<Vec<_>>())
         }
-        Command::Show { node_ids, runs } => {
-            let (store, filter) = (open(&common)?, runs.filter()?);
-            let named = node_ids.join(" ");
-            let found = store.node_ids(&TestFilter::new(node_ids))?;
-            if found.is_empty() {
-                return Err(Fault::usage(format!("{named}: history knows no such test")).into());
-            }
-            for node_id in found {
-                let trail = store.trail(&node_id, &filter)?;
-                let row = TrailRow::of(&trail);
-                output.one(&row, Some(&node_id), &row.text(&trail, output.color))?;
-            }
+        Command::Flaky { why, verdict, runs, tests } => {
+            return commands::flaky(&common, output, why, &verdict, runs, tests);
         }
-    }
+        Command::Failures { runs, tests } => output.rows(&open(&common)?.failures(&runs.filter()?, &tests.filter())?),
+        Command::Slowest { top, runs, tests } => {
+            let mut rows = slowest(open(&common)?.summaries(&runs.filter()?, &tests.filter())?);
+            rows.truncate(top);
+            output.rows(&rows)
+        }
+        Command::Trends { runs, tests } => output.rows(&open(&common)?.trends(&runs.filter()?, &tests.filter())?),
+        Command::Show { node_ids, runs } => return commands::show(&common, output, node_ids, runs),
+        Command::Compare { before, after, tests } => {
+            let store = open(&common)?;
+            let (before, after) = (commands::run_named(&store, &before)?, commands::run_named(&store, &after)?);
+            output.rows(&store.compare(&before, &after, &tests.filter())?)
+        }
+        Command::Import { files, from } => return transfer::import(&common, output, &files, from),
+        Command::Export { to, runs, tests } => return transfer::export(&common, output, to, runs, tests),
+        Command::Merge { shards, junit } => return transfer::merge(output, &shards, junit.as_deref()),
+        Command::Prune { what } => return commands::prune(&common, output, what.what()?),
+        Command::Check => return commands::check(&common, output),
+        Command::Vacuum => return commands::vacuum(&common, output),
+    };
+    exit?;
     output.out.flush()?;
     Ok(Exit::Ok)
 }

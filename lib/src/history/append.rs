@@ -59,6 +59,26 @@ impl Entry {
     }
 }
 
+/// What is known of a run at its end.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct End {
+    pub(super) deselected: i64,
+    pub(super) collection_errors: i64,
+    pub(super) duration_us: Option<i64>,
+    pub(super) exit_code: Option<u8>,
+}
+
+impl End {
+    pub(super) fn of(totals: &RunComplete) -> End {
+        End {
+            deselected: totals.deselected as i64,
+            collection_errors: totals.collection_errors as i64,
+            duration_us: Some(micros(totals.duration_ms)),
+            exit_code: Some(totals.exit_code),
+        }
+    }
+}
+
 /// A worker of the run that is written.
 struct Worker {
     /// `None` for results that name no worker.
@@ -103,6 +123,11 @@ impl RunWriter {
         })
     }
 
+    /// The run's key in this store.
+    pub(super) fn key(&self) -> i64 {
+        self.run
+    }
+
     /// How many results were appended.
     pub(super) fn appended(&self) -> i64 {
         self.counts.iter().sum()
@@ -124,27 +149,24 @@ impl RunWriter {
     }
 
     /// Completes the run. A run of this id that is already there stays alone: this one is taken out again.
-    pub(super) fn finish(&self, connection: &Connection, run_id: &str, totals: &RunComplete) -> rusqlite::Result<()> {
-        let there = connection
-            .query_row("SELECT 1 FROM run WHERE run_id = ?1 AND run <> ?2", params![run_id, self.run], |_| Ok(()))
-            .optional()?;
-        if there.is_some() {
+    pub(super) fn finish(&self, connection: &Connection, run_id: &str, end: &End) -> rusqlite::Result<()> {
+        if let Some(there) = run_of_id(connection, run_id)? {
+            complete_run(connection, there, run_id, end)?;
             delete_run(connection, self.run)?;
             return rebuild(connection);
         }
-        connection.execute(
-            "UPDATE run SET run_id = ?2, state = 1, deselected = ?3, collection_errors = ?4, duration_us = ?5,
-                            exit_code = ?6
-             WHERE run = ?1",
-            params![
-                self.run,
-                run_id,
-                totals.deselected as i64,
-                totals.collection_errors as i64,
-                micros(totals.duration_ms),
-                totals.exit_code,
-            ],
-        )?;
+        complete_run(connection, self.run, run_id, end)?;
+        self.settle_order(connection)
+    }
+
+    /// Gives an interrupted run, of which no more results will come, its id.
+    pub(super) fn close(&self, connection: &Connection, run_id: &str) -> rusqlite::Result<()> {
+        connection.execute("UPDATE run SET run_id = ?2 WHERE run = ?1", params![self.run, run_id])?;
+        self.settle_order(connection)
+    }
+
+    /// Between runs that began in the same microsecond the id decides, which was not known before.
+    fn settle_order(&self, connection: &Connection) -> rusqlite::Result<()> {
         let twin = connection
             .query_row(
                 "SELECT 1 FROM run WHERE started_at_us = ?1 AND run <> ?2",
@@ -152,7 +174,6 @@ impl RunWriter {
                 |_| Ok(()),
             )
             .optional()?;
-        // Between runs that began in the same microsecond the id decides, which was not known before.
         if twin.is_some() { rebuild(connection) } else { Ok(()) }
     }
 
@@ -210,14 +231,15 @@ impl RunWriter {
 
     fn write_counts(&self, connection: &Connection) -> rusqlite::Result<()> {
         let [passed, failed, error, skipped, xfailed, xpassed, not_run] = self.counts;
-        connection
+        let updated = connection
             .prepare_cached(
                 "UPDATE run SET total = ?2, passed = ?3, failed = ?4, errors = ?5, skipped = ?6, xfailed = ?7,
                                 xpassed = ?8, not_run = ?9
                  WHERE run = ?1",
             )?
-            .execute(params![self.run, self.appended(), passed, failed, error, skipped, xfailed, xpassed, not_run])
-            .map(drop)
+            .execute(params![self.run, self.appended(), passed, failed, error, skipped, xfailed, xpassed, not_run])?;
+        // Somebody took the run out while it went on: results without a run would be lost quietly.
+        if updated == 1 { Ok(()) } else { Err(rusqlite::Error::QueryReturnedNoRows) }
     }
 
     /// The worker's key, and the place of this result among its own.
@@ -238,6 +260,23 @@ impl RunWriter {
         self.workers.insert(name.clone(), Worker { key, position: 0 });
         Ok((key, 0))
     }
+}
+
+/// The run of this id.
+pub(super) fn run_of_id(connection: &Connection, run_id: &str) -> rusqlite::Result<Option<i64>> {
+    connection.query_row("SELECT run FROM run WHERE run_id = ?1", [run_id], |row| row.get(0)).optional()
+}
+
+/// Notes the end of a run, unless it was noted before.
+pub(super) fn complete_run(connection: &Connection, run: i64, run_id: &str, end: &End) -> rusqlite::Result<()> {
+    connection
+        .execute(
+            "UPDATE run SET run_id = ?2, state = 1, deselected = ?3, collection_errors = ?4, duration_us = ?5,
+                            exit_code = ?6
+             WHERE run = ?1 AND state = 0",
+            params![run, run_id, end.deselected, end.collection_errors, end.duration_us, end.exit_code],
+        )
+        .map(drop)
 }
 
 /// Recomputes all statistics from the results, in the order in which they count.

@@ -65,7 +65,7 @@ fn equal_messages_are_stored_once_and_rare_fields_apart() {
 #[test]
 fn the_same_run_again_changes_nothing() {
     let connection = database();
-    let totals = RunComplete::default();
+    let totals = End::default();
     for outcome in [Outcome::Failed, Outcome::Failed] {
         let mut writer = RunWriter::begin(&connection, &head(7)).unwrap();
         writer.append(&connection, &[entry("a", outcome)]).unwrap();
@@ -84,7 +84,7 @@ fn between_runs_of_one_microsecond_the_id_decides() {
             let outcome = if run_id == "sha256:1" { Outcome::Failed } else { Outcome::Passed };
             let mut writer = RunWriter::begin(&connection, &head(7)).unwrap();
             writer.append(&connection, &[entry("a", outcome)]).unwrap();
-            writer.finish(&connection, run_id, &RunComplete::default()).unwrap();
+            writer.finish(&connection, run_id, &End::default()).unwrap();
         }
         assert_eq!(stored(&connection)[&1].last_outcome, Some(Outcome::Passed), "{order:?}");
         assert_eq!(stored(&connection), recomputed(&connection));
@@ -114,7 +114,7 @@ proptest! {
         // Within one run results count as they came; the scan reads them by nth, which is the same.
         prop_assert_eq!(&kept, &recomputed(&connection));
         for (at, writer) in writers.iter().enumerate() {
-            writer.finish(&connection, &format!("sha256:{at}"), &RunComplete::default()).unwrap();
+            writer.finish(&connection, &format!("sha256:{at}"), &End::default()).unwrap();
         }
         rebuild(&connection).unwrap();
         prop_assert_eq!(&stored(&connection), &kept);

@@ -4,9 +4,11 @@
 //! - `head`, `checkout`: what is known of a run when it begins. `canonical`: its id (pure).
 //! - `append`: writing results and keeping the statistics of their tests up to date.
 //! - `recorder`: the thread that remembers a run while it goes on.
-//! - `ingest`: recording a stream from a pipe.
+//! - `ingest`: recording a stream from a pipe. `import`, `export`: runs from and to files.
 //! - `summaries`: what the other stages read. `select` (pure): which runs, which tests.
 //!   `runs`, `trail`: reading runs, and all results of one test.
+//! - `merge`: one verdict over the shards of a run. `junit_writer`: results as one JUnit file.
+//! - `verdicts`, `failures`, `compare`, `slowest`, `trends`: answers. `upkeep`: prune, check, vacuum.
 //! - `rows`, `show`: the records that rpt-history writes. `table` (pure): the same for people.
 //!
 //! The SQL is plain (joins, keys, `ON CONFLICT`), integers and text, so that another
@@ -15,8 +17,14 @@
 mod append;
 mod canonical;
 mod checkout;
+pub mod compare;
+mod export;
+pub mod failures;
 mod head;
+pub mod import;
 mod ingest;
+mod junit_writer;
+pub mod merge;
 mod recorder;
 mod replay;
 pub mod rows;
@@ -24,14 +32,20 @@ mod runs;
 mod schema;
 pub mod select;
 pub mod show;
+pub mod slowest;
 mod store;
 mod summaries;
 pub mod table;
 mod trail;
+pub mod trends;
+pub mod upkeep;
+pub mod verdicts;
 
 pub use canonical::{RunHasher, is_run_id, micros};
+pub use export::ExportError;
 pub use head::RunHead;
 pub use ingest::{IngestError, Ingested, IngestedRun, Tee, record_stream};
+pub use junit_writer::write_junit;
 pub use recorder::{Finished, Recorder};
 pub use runs::Run;
 pub use store::Store;

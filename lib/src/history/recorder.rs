@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use super::append::{Entry, RunWriter};
+use super::append::{End, Entry, RunWriter};
 use super::canonical::{RunHasher, is_run_id};
 use super::store::{Identity, Store};
 use super::{HistoryError, RunHead, checkout, store};
@@ -186,7 +186,7 @@ impl Session {
         if let Some(totals) = totals
             && holds_all(&self.open, self.handed_over)
         {
-            self.write(|connection, writer| writer.finish(connection, &run_id, totals));
+            self.write(|connection, writer| writer.finish(connection, &run_id, &End::of(totals)));
         }
         let remembered = holds_all(&self.open, self.handed_over);
         Finished { run_id, remembered, warnings: self.warning.take().into_iter().collect() }

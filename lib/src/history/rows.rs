@@ -3,12 +3,13 @@
 
 use std::io::Write;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::Run;
-use super::select::iso;
+use super::canonical::micros;
+use super::select::{iso, moment_of};
 use super::table::{Cell, Column, Tone, duration, render};
+use super::{Run, RunHead};
 use crate::outcome::Outcome;
 use crate::record::Shard;
 use crate::stream::{Form, OutputForm};
@@ -85,13 +86,23 @@ impl<W: Write> Output<W> {
     }
 }
 
+/// Whether the end of a run was recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunState {
+    /// It was.
+    Complete,
+    /// It was not: the run was cut off, or goes on.
+    Interrupted,
+}
+
 /// A run.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename = "run")]
 #[expect(missing_docs, reason = "the fields are those of the stream's records and of RunHead")]
 pub struct RunRow {
     pub run_id: Option<String>,
-    pub state: &'static str,
+    pub state: RunState,
     pub started_at: String,
     pub commit_id: Option<String>,
     pub branch: Option<String>,
@@ -116,13 +127,36 @@ pub struct RunRow {
     pub exit_code: Option<u8>,
 }
 
+impl RunRow {
+    /// The head of the run; an error says why its start is no time.
+    pub fn head(&self) -> Result<RunHead, String> {
+        Ok(RunHead {
+            started_at_us: moment_of(&self.started_at)?,
+            commit_id: self.commit_id.clone(),
+            branch: self.branch.clone(),
+            dirty: self.dirty,
+            host: self.host.clone(),
+            python_version: self.python_version.clone(),
+            pytest_version: self.pytest_version.clone(),
+            args: self.args.clone(),
+            rootdir: self.rootdir.clone(),
+            shard: self.shard.clone(),
+        })
+    }
+
+    /// Its wall time in microseconds.
+    pub fn duration_us(&self) -> Option<i64> {
+        self.duration_ms.map(micros)
+    }
+}
+
 impl From<Run> for RunRow {
     fn from(run: Run) -> RunRow {
         let total = run.total();
         let [passed, failed, errors, skipped, xfailed, xpassed, not_run] = run.counts;
         RunRow {
             run_id: run.run_id,
-            state: if run.complete { "complete" } else { "interrupted" },
+            state: if run.complete { RunState::Complete } else { RunState::Interrupted },
             started_at: iso(run.head.started_at_us),
             commit_id: run.head.commit_id,
             branch: run.head.branch,
@@ -165,11 +199,14 @@ impl Row for RunRow {
     ];
 
     fn cells(&self) -> Vec<Cell> {
-        let state = if self.state == "complete" { Tone::Plain } else { Tone::Warn };
+        let state = match self.state {
+            RunState::Complete => Cell::new("complete"),
+            RunState::Interrupted => Cell::toned("interrupted", Tone::Warn),
+        };
         vec![
             Cell::new(short_run(self.run_id.as_deref())),
             Cell::new(minute(&self.started_at)),
-            Cell::toned(self.state, state),
+            state,
             Cell::new(self.branch.as_deref().unwrap_or("-")),
             Cell::new(short_commit(self.commit_id.as_deref(), self.dirty)),
             Cell::new(self.total.to_string()),
@@ -268,9 +305,10 @@ impl Row for SummaryRow {
     }
 }
 
-/// The first twelve digits of a run_id.
+/// The first twelve characters of a run_id, after its `sha256:`.
 pub(super) fn short_run(run_id: Option<&str>) -> String {
-    run_id.and_then(|id| id.strip_prefix("sha256:")).map_or("-".to_string(), |digits| digits.chars().take(12).collect())
+    let id = run_id.unwrap_or("-");
+    id.strip_prefix("sha256:").unwrap_or(id).chars().take(12).collect()
 }
 
 /// The first eight digits of a commit; `+` for a dirty tree.

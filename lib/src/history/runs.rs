@@ -113,7 +113,7 @@ impl Store {
                 Some(id) => id,
                 None => run_id_of(&self.connection, run.key, &run.head).map_err(|source| self.error(source))?,
             };
-            if id.strip_prefix("sha256:").is_some_and(|id| id.starts_with(digits)) {
+            if id.strip_prefix("sha256:").unwrap_or(&id).starts_with(digits) {
                 run.run_id = Some(id);
                 matching.push(run);
             }

@@ -138,3 +138,48 @@ pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tables(connection: &Connection) -> Vec<(String, String)> {
+        let mut statement = connection.prepare("SELECT name, sql FROM sqlite_master ORDER BY name").unwrap();
+        let rows =
+            statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, Option<String>>(1)?.unwrap_or_default())));
+        rows.unwrap().map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn a_file_of_every_version_becomes_the_newest() {
+        let mut newest = Connection::open_in_memory().unwrap();
+        migrate(&mut newest).unwrap();
+        for version in 0..=MIGRATIONS.len() {
+            let mut older = Connection::open_in_memory().unwrap();
+            for step in &MIGRATIONS[..version] {
+                older.execute_batch(step).unwrap();
+            }
+            if version > 0 {
+                older.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+                older.pragma_update(None, "user_version", version as i64).unwrap();
+                older.execute_batch("INSERT INTO test (node_id) VALUES ('kept')").unwrap();
+            }
+            // Twice: another process may have been faster.
+            migrate(&mut older).unwrap();
+            migrate(&mut older).unwrap();
+            assert_eq!(content(&older).unwrap(), Content::Store(VERSION));
+            assert_eq!(tables(&older), tables(&newest));
+            let kept: i64 = older.query_row("SELECT count(*) FROM test", [], |row| row.get(0)).unwrap();
+            assert_eq!(kept, i64::from(version > 0));
+        }
+    }
+
+    #[test]
+    fn a_step_that_fails_leaves_nothing() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch("CREATE TABLE worker (x)").unwrap();
+        assert!(migrate(&mut connection).is_err());
+        assert_eq!(tables(&connection).len(), 1);
+        assert_eq!(content(&connection).unwrap(), Content::Foreign);
+    }
+}

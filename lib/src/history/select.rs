@@ -117,6 +117,14 @@ pub fn iso(moment_us: i64) -> String {
     Timestamp::from_microsecond(moment_us).map_or_else(|_| moment_us.to_string(), |time| format!("{time:.6}"))
 }
 
+/// The moment that [`iso`] wrote.
+pub fn moment_of(text: &str) -> Result<i64, String> {
+    match text.parse::<Timestamp>() {
+        Ok(time) => Ok(time.as_microsecond()),
+        Err(error) => text.parse().map_err(|_| format!("{text:?} is no time: {error}")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,5 +168,8 @@ mod tests {
         }
         assert_eq!(iso(1_500_000), "1970-01-01T00:00:01.500000Z");
         assert_eq!(iso(i64::MAX), i64::MAX.to_string());
+        for moment in [i64::MIN, -1, 0, 1_500_000, i64::MAX] {
+            assert_eq!(moment_of(&iso(moment)), Ok(moment));
+        }
     }
 }

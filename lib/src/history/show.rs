@@ -193,6 +193,7 @@ mod tests {
             run_id: Some(format!("sha256:{}", "ab".repeat(32))),
             started_at_us: 1_700_000_000_000_000,
             commit_id: Some("0123456789".to_string()),
+            branch: None,
             dirty: Some(true),
             outcome,
             duration_us,

@@ -64,6 +64,16 @@ impl Store {
         }
     }
 
+    /// A store of this process alone, which is gone with it.
+    pub(super) fn temporary() -> Result<Store, HistoryError> {
+        let path = PathBuf::from("temporary history");
+        // An empty name: in memory while it is small, else in a file without a name.
+        let connection = Connection::open("").map_err(|source| sql_error(&path, source))?;
+        let mut store = Store { connection, path };
+        schema::migrate(&mut store.connection).map_err(|source| sql_error(&store.path, source))?;
+        Ok(store)
+    }
+
     /// Opens the store for writing. A damaged file is moved away first; the text says so.
     /// `found_damaged` is a store whose damage showed itself later, in use.
     pub(super) fn open_or_set_aside(

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use rusqlite::params;
 
-use super::HistoryError;
 use super::append::outcome_at;
 use super::runs::{test_named, tests_matching};
 use super::select::{RunFilter, TestFilter};
 use super::store::Store;
+use super::{HistoryError, Run};
 use crate::flaky::{Counts, Statistics};
 use crate::outcome::Outcome;
 
@@ -32,6 +32,8 @@ pub struct Step {
     pub started_at_us: i64,
     /// The commit of the run.
     pub commit_id: Option<String>,
+    /// The branch of the run.
+    pub branch: Option<String>,
     /// Whether the run's tree was dirty.
     pub dirty: Option<bool>,
     /// How the test ended.
@@ -94,10 +96,17 @@ impl Store {
 
     /// The results of the test with this id. One look-up for each run, however many tests a run holds.
     pub fn trail(&self, node_id: &str, filter: &RunFilter) -> Result<Trail, HistoryError> {
-        self.read_trail(node_id, filter).map_err(|source| self.error(source))
+        let read = || self.trail_over(node_id, &self.read_runs(filter)?, |_| false);
+        read().map_err(|source| self.error(source))
     }
 
-    fn read_trail(&self, node_id: &str, filter: &RunFilter) -> rusqlite::Result<Trail> {
+    /// The results over `runs`, which are newest first, back to the first for which `is_enough` holds.
+    pub(super) fn trail_over(
+        &self,
+        node_id: &str,
+        runs: &[Run],
+        is_enough: impl Fn(&Step) -> bool,
+    ) -> rusqlite::Result<Trail> {
         let mut trail = Trail { node_id: node_id.to_string(), ..Trail::default() };
         let Some(test) = test_named(&self.connection, node_id)? else {
             return Ok(trail);
@@ -107,11 +116,11 @@ impl Store {
         let workers = self.workers()?;
         let mut statement = self.connection.prepare_cached(
             "SELECT nth, outcome, duration_us, message, worker, position FROM result
-             WHERE run = ?1 AND test = ?2 ORDER BY nth",
+             WHERE run = ?1 AND test = ?2 ORDER BY nth DESC",
         )?;
         let mut text = self.connection.prepare_cached("SELECT text FROM message WHERE message = ?1")?;
         let mut places = HashMap::new();
-        for run in self.read_runs(filter)?.into_iter().rev() {
+        for run in runs {
             let mut rows = statement.query(params![run.key, test])?;
             while let Some(row) = rows.next()? {
                 let message = match row.get::<_, Option<i64>>(3)? {
@@ -130,6 +139,7 @@ impl Store {
                     run_id: run.run_id.clone(),
                     started_at_us: run.head.started_at_us,
                     commit_id: run.head.commit_id.clone(),
+                    branch: run.head.branch.clone(),
                     dirty: run.head.dirty,
                     outcome: outcome_at(row, 1)?,
                     duration_us: row.get(2)?,
@@ -141,7 +151,11 @@ impl Store {
                     position: row.get(5)?,
                 });
             }
+            if trail.steps.last().is_some_and(&is_enough) {
+                break;
+            }
         }
+        trail.steps.reverse();
         Ok(trail)
     }
 

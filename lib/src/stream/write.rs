@@ -45,6 +45,19 @@ impl<W: Write> Writer<W> {
         }
     }
 
+    /// Writes a record of a type that is not the pipe's own; none in the plain form.
+    pub fn write_other(&mut self, record: &impl serde::Serialize) -> Result<(), StreamError> {
+        match self.form {
+            Form::Msgpack => rmp_serde::encode::write_named(&mut self.out, record)
+                .map_err(|error| StreamError::Write(write_error(error))),
+            Form::Json => {
+                serde_json::to_writer(&mut self.out, record).map_err(|error| StreamError::Write(error.into()))?;
+                self.end_record()
+            }
+            Form::Ids => Ok(()),
+        }
+    }
+
     /// Forwards a record that was read: its own bytes where the form allows it.
     pub fn forward(&mut self, input: &Input, record: &RawRecord) -> Result<(), StreamError> {
         let bytes = input.bytes(record);

@@ -1,0 +1,204 @@
+//! Owns writing runs out: as rpt's own stream, which keeps everything, and as the JSON
+//! history document, version 2, which other programs read.
+
+use std::io::Write;
+
+use serde::Serialize;
+
+use super::append::outcome_at;
+use super::rows::{RunRow, milliseconds};
+use super::select::{RunFilter, TestFilter, iso};
+use super::store::Store;
+use super::{HistoryError, Run};
+use crate::outcome::{Outcome, Phase};
+use crate::record::{Record, RunComplete, TestResult};
+use crate::stream::{Form, StreamError, Writer};
+
+/// Why an export stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The store refuses.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// The reader or the disk refuses.
+    #[error(transparent)]
+    Write(#[from] StreamError),
+}
+
+impl From<std::io::Error> for ExportError {
+    fn from(error: std::io::Error) -> ExportError {
+        ExportError::Write(StreamError::Write(error))
+    }
+}
+
+impl Store {
+    /// Writes runs as rpt's own stream, oldest first: for each a `run` record, its results in
+    /// each worker's order, and `run_complete` if it was complete.
+    pub fn export_stream(
+        &self,
+        out: impl Write,
+        form: Form,
+        runs: &RunFilter,
+        tests: &TestFilter,
+    ) -> Result<(), ExportError> {
+        let mut writer = Writer::new(out, form);
+        for run in self.runs(runs, true)?.into_iter().rev() {
+            let (key, complete) = (run.key, run.complete.then(|| totals(&run)));
+            writer.write_other(&RunRow::from(run))?;
+            self.each_result(key, |result| -> Result<(), ExportError> {
+                if tests.matches(&result.node_id) {
+                    writer.write(&Record::Result(result))?;
+                }
+                Ok(())
+            })?;
+            if let Some(totals) = complete {
+                writer.write(&Record::RunComplete(totals))?;
+            }
+        }
+        Ok(writer.flush()?)
+    }
+
+    /// Writes runs as a history document, oldest first. What it cannot hold: xfailed becomes
+    /// skipped, xpassed passed, tests that did not run are left out.
+    pub fn export_document(
+        &self,
+        mut out: impl Write,
+        runs: &RunFilter,
+        tests: &TestFilter,
+    ) -> Result<(), ExportError> {
+        out.write_all(b"{\"version\":2,\"runs\":[")?;
+        for (at, run) in self.runs(runs, true)?.iter().rev().enumerate() {
+            let [passed, failed, errored, skipped, xfailed, xpassed, not_run] = run.counts;
+            let head = DocumentRun {
+                run_id: run.run_id.as_deref(),
+                timestamp: iso(run.head.started_at_us),
+                commit_id: run.head.commit_id.as_deref(),
+                branch: run.head.branch.as_deref(),
+                total: run.total() - not_run,
+                passed: passed + xpassed,
+                failed,
+                errored,
+                skipped: skipped + xfailed,
+            };
+            let head = serde_json::to_string(&head).map_err(std::io::Error::from)?;
+            let separator = if at == 0 { "\n" } else { ",\n" };
+            write!(out, "{separator}{},\"results\":[", head.trim_end_matches('}'))?;
+            let mut separator = "\n ";
+            self.each_result(run.key, |result| -> Result<(), ExportError> {
+                let outcome = match result.outcome {
+                    Outcome::NotRun => return Ok(()),
+                    Outcome::Xfailed => Outcome::Skipped,
+                    Outcome::Xpassed => Outcome::Passed,
+                    other => other,
+                };
+                if !tests.matches(&result.node_id) {
+                    return Ok(());
+                }
+                let result = DocumentResult {
+                    node_id: &result.node_id,
+                    outcome,
+                    duration_ms: result.duration_ms,
+                    symbol_addresses: result.symbol_addresses.as_deref(),
+                    longrepr: result.message.as_deref(),
+                };
+                out.write_all(separator.as_bytes())?;
+                serde_json::to_writer(&mut out, &result).map_err(std::io::Error::from)?;
+                separator = ",\n ";
+                Ok(())
+            })?;
+            out.write_all(b"]}")?;
+        }
+        out.write_all(b"\n]}\n")?;
+        Ok(out.flush()?)
+    }
+
+    /// Calls `see` with each result of a run, every worker's in its order.
+    pub(super) fn each_result<E: From<HistoryError>>(
+        &self,
+        run: i64,
+        mut see: impl FnMut(TestResult) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let failed = |source| E::from(self.error(source));
+        let mut statement = self
+            .connection
+            .prepare_cached(
+                "SELECT test.node_id, result.outcome, result.duration_us, message.text, worker.name, detail.phase,
+                        detail.cause, detail.wasxfail, detail.attempts, detail.symbol_addresses
+                 FROM result JOIN test ON test.test = result.test
+                 LEFT JOIN message ON message.message = result.message
+                 LEFT JOIN worker ON worker.worker = result.worker
+                 LEFT JOIN detail ON detail.run = result.run AND detail.test = result.test AND detail.nth = result.nth
+                 WHERE result.run = ?1 ORDER BY result.position, worker.name, result.nth",
+            )
+            .map_err(failed)?;
+        let mut rows = statement.query([run]).map_err(failed)?;
+        while let Some(row) = rows.next().map_err(failed)? {
+            see(result_at(row).map_err(failed)?)?;
+        }
+        Ok(())
+    }
+}
+
+fn result_at(row: &rusqlite::Row) -> rusqlite::Result<TestResult> {
+    let (attempts, addresses): (Option<String>, Option<String>) = (row.get(8)?, row.get(9)?);
+    let unreadable = |column| {
+        move |error: serde_json::Error| {
+            rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
+        }
+    };
+    Ok(TestResult {
+        node_id: row.get(0)?,
+        outcome: outcome_at(row, 1)?,
+        duration_ms: milliseconds(row.get(2)?),
+        message: row.get(3)?,
+        worker: row.get(4)?,
+        when: row.get::<_, Option<String>>(5)?.as_deref().and_then(Phase::from_name),
+        cause: row.get(6)?,
+        wasxfail: row.get(7)?,
+        attempts: attempts.map_or(Ok(Vec::new()), |text| serde_json::from_str(&text)).map_err(unreadable(8))?,
+        symbol_addresses: addresses.map(|text| serde_json::from_str(&text)).transpose().map_err(unreadable(9))?,
+        ..TestResult::default()
+    })
+}
+
+fn totals(run: &Run) -> RunComplete {
+    let count = |at: usize| run.counts[at].max(0) as u64;
+    RunComplete {
+        run_id: run.run_id.clone().unwrap_or_default(),
+        total: run.total().max(0) as u64,
+        passed: count(0),
+        failed: count(1),
+        errors: count(2),
+        skipped: count(3),
+        xfailed: count(4),
+        xpassed: count(5),
+        not_run: count(6),
+        deselected: run.deselected.max(0) as u64,
+        collection_errors: run.collection_errors.max(0) as u64,
+        duration_ms: run.duration_us.map_or(0.0, milliseconds),
+        exit_code: run.exit_code.unwrap_or_default(),
+    }
+}
+
+/// A run of the document, but for its results.
+#[derive(Serialize)]
+struct DocumentRun<'a> {
+    run_id: Option<&'a str>,
+    timestamp: String,
+    commit_id: Option<&'a str>,
+    branch: Option<&'a str>,
+    total: i64,
+    passed: i64,
+    failed: i64,
+    errored: i64,
+    skipped: i64,
+}
+
+#[derive(Serialize)]
+struct DocumentResult<'a> {
+    node_id: &'a str,
+    outcome: Outcome,
+    duration_ms: f64,
+    symbol_addresses: Option<&'a [String]>,
+    longrepr: Option<&'a str>,
+}
