@@ -3,12 +3,56 @@
 
 use std::ffi::OsString;
 use std::io::{ErrorKind, IsTerminal};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
 
 use crate::exit::Exit;
 use crate::stream::{Form, OutputForm, StreamError};
+
+/// How pytest is started: what rpt-collect and rpt-run take alike.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct PytestArgs {
+    /// Files, folders or node ids, as for pytest
+    #[arg(value_name = "PATH|NODE_ID")]
+    pub paths: Vec<String>,
+    /// Only tests whose names match the expression, as for pytest
+    #[arg(short = 'k', value_name = "EXPR")]
+    pub keyword: Option<String>,
+    /// Only tests whose marks match the expression, as for pytest
+    #[arg(short = 'm', value_name = "EXPR")]
+    pub marker: Option<String>,
+    /// The interpreter [default: RPT_PYTHON, VIRTUAL_ENV, .venv here or above, python3]
+    #[arg(long, value_name = "PATH")]
+    pub python: Option<PathBuf>,
+    /// pytest's rootdir
+    #[arg(long, value_name = "DIR")]
+    pub rootdir: Option<String>,
+    /// Everything after -- goes to pytest unchanged
+    #[arg(last = true, value_name = "PYTEST_ARGS")]
+    pub pytest_args: Vec<String>,
+}
+
+impl PytestArgs {
+    /// The options that shape every process of a pipeline: rootdir and what came after `--`.
+    pub fn context_args(&self) -> Vec<String> {
+        let rootdir = self.rootdir.iter().map(|folder| format!("--rootdir={folder}"));
+        rootdir.chain(self.pytest_args.iter().cloned()).collect()
+    }
+
+    /// All of pytest's arguments for a collection.
+    pub fn collection_args(&self) -> Vec<String> {
+        let mut args = self.context_args();
+        for (option, value) in [("-k", &self.keyword), ("-m", &self.marker)] {
+            if let Some(value) = value {
+                args.extend([option.to_string(), value.clone()]);
+            }
+        }
+        args.extend(self.paths.iter().cloned());
+        args
+    }
+}
 
 /// `--format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -94,6 +138,11 @@ impl std::fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
+
+/// Turns a library's error into wrong arguments: exit 4.
+pub fn as_usage(error: impl std::error::Error) -> Fault {
+    Fault::usage(error.to_string())
+}
 
 /// Parses the arguments, runs `body`, prints an error as one line
 /// `name: what: why` and turns it into its exit code. A reader that closed

@@ -2,21 +2,31 @@
 //! what it owns and what it may not know.
 
 pub mod cli;
+pub mod collect;
 pub mod estimate;
 pub mod exit;
 pub mod filter;
 pub mod flaky;
 pub mod history;
+pub mod inventory;
 pub mod order;
 pub mod outcome;
 pub mod project;
+pub mod python;
 pub mod record;
+pub mod report;
+pub mod result;
+pub mod run;
+pub mod server;
 pub mod shard;
 pub mod stream;
 pub mod summary;
+pub mod tally;
 pub mod test_id;
-<<<<<<< HEAD
-pub mod unit;
-=======
 pub mod trend;
->>>>>>> history
+pub mod unit;
+
+/// A duration in milliseconds as it stands in records: to the microsecond.
+pub fn rounded_ms(milliseconds: f64) -> f64 {
+    (milliseconds * 1000.0).round() / 1000.0
+}

@@ -129,6 +129,9 @@ pub struct PhaseReport {
     /// Captured sections, title and text.
     #[serde(default)]
     pub sections: Vec<(String, String)>,
+    /// On a test's last report: how many of its subtests passed and have no report here.
+    #[serde(default)]
+    pub passing_subtests: Option<u64>,
 }
 
 /// What one report says, read alone. `None`: an outcome pytest does not have.
@@ -212,6 +215,7 @@ mod tests {
             wasxfail: (extra == Some("x")).then(String::new),
             subtest: (extra == Some("sub")).then(|| "[i]".to_string()),
             sections: Vec::new(),
+            passing_subtests: None,
         }
     }
 

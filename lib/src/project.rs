@@ -27,6 +27,16 @@ pub fn history_for_run(flag: Option<PathBuf>, rootdir: &Path) -> PathBuf {
     named(flag).unwrap_or_else(|| default_in(rootdir))
 }
 
+/// pytest's option that makes `rootdir` its root for a process started in `cwd`.
+/// pytest expands `$NAME` in it and knows no escape, so a folder whose name holds a
+/// dollar is named by its distance from `cwd`, wherever that is below it.
+pub fn rootdir_option(rootdir: &str, cwd: &Path) -> String {
+    match cwd.strip_prefix(rootdir) {
+        Ok(below) if rootdir.contains('$') => format!("--rootdir=./{}", "../".repeat(below.components().count())),
+        _ => format!("--rootdir={rootdir}"),
+    }
+}
+
 fn named(flag: Option<PathBuf>) -> Option<PathBuf> {
     flag.or_else(|| std::env::var_os(HISTORY_VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from))
 }
@@ -50,5 +60,17 @@ mod tests {
         assert_eq!(find_history(None, Some(&inner), &inner), Some(default_in(&outer)));
         assert_eq!(find_history(Some("x.db".into()), None, &inner), Some("x.db".into()));
         assert_eq!(history_for_run(None, &inner), default_in(&inner));
+    }
+
+    #[test]
+    fn a_dollar_is_kept_from_pytest() {
+        for (rootdir, cwd, option) in [
+            ("/a/b", "/a/b", "--rootdir=/a/b"),
+            ("/a/$b", "/a/$b", "--rootdir=./"),
+            ("/a/$b", "/a/$b/c/d", "--rootdir=./../../"),
+            ("/a/$b", "/elsewhere", "--rootdir=/a/$b"),
+        ] {
+            assert_eq!(rootdir_option(rootdir, Path::new(cwd)), option);
+        }
     }
 }

@@ -133,6 +133,9 @@ pub struct Collection {
     pub pytest_args: Vec<String>,
     /// pytest's rootdir, absolute.
     pub rootdir: String,
+    /// By what name the process that collected waits for rpt-run, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
 }
 
 /// The end of a shard's stream.
@@ -242,6 +245,9 @@ pub struct TestResult {
     /// What pytest reported, part by part, where one outcome does not say it all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<Attempt>,
+    /// How many of its subtests passed; the others are parts in `attempts`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passing_subtests: Option<u64>,
     /// The worker that ran it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<String>,

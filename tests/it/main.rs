@@ -1,6 +1,26 @@
-//! The end-to-end tests: one module for each stage of the pipe, and what they share.
+//! Owns the end-to-end tests: they spawn the real binaries, a real Python and a
+//! real pytest. Only the filters' tests use the crate's types, to make a history.
+//!
+//! `RPT_TEST_PYTHON` names the Python to test with; without it the one of
+//! `.venvs/pytest9`, which `scripts/venv pytest9` makes.
 
+#![expect(clippy::unwrap_used, reason = "a test that finds no value has failed, and says where")]
+
+mod command;
+mod output;
+mod plain;
+mod process;
+mod project;
+mod suites;
+
+mod bad_input;
+mod collect;
+mod crash;
 mod filters;
+mod handoff;
 mod history;
+mod identity;
+mod interrupt;
 mod order;
+mod run;
 mod shard;

@@ -1,1 +1,41 @@
-fn main() {}
+//! rpt-collect: lists tests exactly as pytest would.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use rpt::cli::{Color, Format, PytestArgs};
+use rpt::collect::{CollectOptions, collect};
+
+/// List the tests that pytest would run, as records.
+///
+/// Writes one `test` record for each test in pytest's order, a `collect_error`
+/// for each file that cannot be collected, and a `collection` record last: JSON
+/// Lines into a pipe, node ids to a terminal. Reads nothing.
+#[derive(Parser)]
+#[command(name = "rpt-collect", version, after_help = EXAMPLES)]
+struct Args {
+    #[command(flatten)]
+    pytest: PytestArgs,
+    /// The form of stdout [default: text to a terminal, json otherwise]
+    #[arg(long, value_enum, env = "RPT_FORMAT", hide_env_values = true)]
+    format: Option<Format>,
+    /// Colours in the text view
+    #[arg(long, value_enum, default_value_t)]
+    color: Color,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  rpt-collect tests | rpt-order | rpt-run        the whole pipeline, one collection
+  rpt-collect -m 'not slow' --format ids | wc -l count them
+  rpt-collect tests/test_api.py -- -p no:randomly
+                                                 pytest's own options after --
+
+Exit codes: 0 fine, 2 a file could not be collected, 3 internal error,
+4 wrong arguments, 5 no tests.";
+
+fn main() -> ExitCode {
+    rpt::cli::main("rpt-collect", |args: Args| {
+        collect(&CollectOptions { pytest: args.pytest, format: args.format, color: args.color })
+    })
+}

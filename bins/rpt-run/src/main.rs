@@ -1,1 +1,9 @@
-fn main() {}
+//! rpt-run: runs tests through pytest itself, in forked workers.
+
+mod args;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    rpt::cli::main("rpt-run", |args: args::Args| rpt::run::run(&args.into()))
+}

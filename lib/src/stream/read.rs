@@ -51,6 +51,16 @@ impl<R: Read> Reader<R> {
         Ok(found.map(|(from, to)| &self.buffer[from..to]))
     }
 
+    /// The next record's envelope, and its own bytes.
+    pub fn next_envelope(&mut self) -> Result<Option<(RawRecord, Vec<u8>)>, StreamError> {
+        let Some(bytes) = self.next_record()? else {
+            return Ok(None);
+        };
+        let bytes = bytes.to_vec();
+        let record = envelope(self.form.unwrap_or(Form::Ids), &bytes, self.number)?;
+        Ok(Some((record, bytes)))
+    }
+
     /// Skips white space before the first record and looks at what follows.
     fn find_form(&mut self) -> Result<Option<Form>, StreamError> {
         while self.form.is_none() {
@@ -193,8 +203,8 @@ impl<R: Read> Reader<R> {
         self.buffer.drain(..self.start);
         self.start = 0;
         let kept = self.buffer.len();
-        let wanted = CHUNK.max(kept);
-        self.buffer.resize(kept + wanted, 0);
+        // Never more than one chunk: what is made room for is zeroed, and a pipe fills little of it.
+        self.buffer.resize(kept + CHUNK, 0);
         let read = loop {
             match self.source.read(&mut self.buffer[kept..]) {
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}

@@ -106,6 +106,7 @@ impl Session {
             wasxfail: line.wasxfail,
             subtest: is_subtest.then(|| line.context.to_string()),
             sections: Vec::new(),
+            passing_subtests: None,
         });
         if when == Phase::Teardown && !is_subtest {
             let reports = self.open.remove(&line.nodeid).unwrap_or_default();

@@ -1,0 +1,44 @@
+# What people and CI call. Each target is one line; the work is in scripts/.
+
+PYTHONS := pytest9 pytest8 pytest7
+RUFF := .venvs/lint/bin/ruff
+
+.PHONY: demo test lint parity bench install venvs
+
+# A real suite through the pipeline, twice.
+demo:
+	scripts/demo
+
+# Everything with the newest pytest, then the end-to-end tests with the older ones.
+test: venvs
+	cargo build --workspace --locked
+	RPT_TEST_PYTHON="$(CURDIR)/.venvs/pytest9/bin/python" cargo test --workspace --locked
+	RPT_TEST_PYTHON="$(CURDIR)/.venvs/pytest8/bin/python" cargo test --locked -p rpt-tests --test it
+	RPT_TEST_PYTHON="$(CURDIR)/.venvs/pytest7/bin/python" cargo test --locked -p rpt-tests --test it
+	if [ -d lib/shim/tests ]; then for name in $(PYTHONS); do \
+		.venvs/$$name/bin/python -m pytest -q -p no:cacheprovider lib/shim/tests || exit 1; done; fi
+
+lint: .venvs/lint/.stamp
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	$(RUFF) check --quiet .
+	$(RUFF) format --quiet --check .
+
+# Against plain pytest on real suites, fetched from the package index.
+parity:
+	cargo build --release --locked
+	scripts/parity
+
+bench:
+	cargo build --release --locked
+	scripts/bench
+
+install:
+	scripts/install
+
+venvs:
+	scripts/venv $(PYTHONS) >/dev/null
+
+.venvs/lint/.stamp: scripts/requirements/lint.txt
+	scripts/venv lint >/dev/null
+	touch $@

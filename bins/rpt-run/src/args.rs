@@ -1,0 +1,93 @@
+//! Owns the command line of rpt-run.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use rpt::cli::{Color, Format, PytestArgs};
+use rpt::run::{Exec, RunOptions, Workers};
+
+/// Run tests through pytest, in workers forked from one process that collected them.
+///
+/// Reads tests on stdin: records of rpt-collect, rpt-order or rpt-shard, results of
+/// an earlier run, or plain node ids, one a line. With paths or node ids as
+/// arguments, or on a terminal, it collects by itself. Writes a `result` record as
+/// each test ends and `run_complete` last into a pipe, a report to a terminal.
+#[derive(Parser)]
+#[command(name = "rpt-run", version, after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pytest: PytestArgs,
+    /// Workers: a number, or auto for the processors this process may use; 0 runs
+    /// without workers, on this terminal (for --pdb and -s)
+    #[arg(short = 'n', long = "workers", value_name = "N", default_value = "auto", value_parser = workers)]
+    workers: Workers,
+    /// Stop at the first failure
+    #[arg(short = 'x', long, conflicts_with = "maxfail")]
+    exitfirst: bool,
+    /// Stop after N failures [default: as pytest is configured]
+    #[arg(long, value_name = "N")]
+    maxfail: Option<u32>,
+    /// How workers are made
+    #[arg(long, value_enum, default_value_t)]
+    exec: Exec,
+    /// Run the tests that could be collected although some files could not
+    #[arg(long)]
+    continue_on_collection_errors: bool,
+    /// The store to record the run in [default: RPT_HISTORY, else .rpt/history.db at pytest's rootdir]
+    #[arg(long, value_name = "FILE", conflicts_with = "no_history")]
+    history: Option<PathBuf>,
+    /// Do not record the run
+    #[arg(long)]
+    no_history: bool,
+    /// Also write a `started` record as each test begins
+    #[arg(long)]
+    events: bool,
+    /// The form of stdout [default: text to a terminal, json otherwise]
+    #[arg(long, value_enum, env = "RPT_FORMAT", hide_env_values = true)]
+    format: Option<Format>,
+    /// No report, only records and errors
+    #[arg(short, long)]
+    quiet: bool,
+    /// Colours of the report
+    #[arg(long, value_enum, default_value_t)]
+    color: Color,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  rpt-collect tests | rpt-order | rpt-run -n auto     riskiest first, on all processors
+  rpt-run tests/test_api.py::test_get -x              one test
+  jq -c 'select(.outcome==\"failed\")' results.jsonl | rpt-run
+                                                      what failed, again
+  rpt-run -n 0 tests/test_api.py -- --pdb             pytest's own options after --
+
+Exit codes: 0 all passed, 1 a test failed or got no report, 2 interrupted or a file
+could not be collected, 3 internal error, 4 wrong arguments or input, 5 nothing to run.";
+
+fn workers(text: &str) -> Result<Workers, String> {
+    if text == "auto" {
+        return Ok(Workers::Auto);
+    }
+    match text.parse() {
+        Ok(count @ 0..=1024) => Ok(Workers::Exactly(count)),
+        _ => Err("a number from 0 to 1024, or auto".to_string()),
+    }
+}
+
+impl From<Args> for RunOptions {
+    fn from(args: Args) -> RunOptions {
+        RunOptions {
+            pytest: args.pytest,
+            workers: args.workers,
+            maxfail: if args.exitfirst { Some(1) } else { args.maxfail },
+            exec: args.exec,
+            continue_on_collection_errors: args.continue_on_collection_errors,
+            history: args.history,
+            no_history: args.no_history,
+            events: args.events,
+            format: args.format,
+            quiet: args.quiet,
+            color: args.color,
+        }
+    }
+}

@@ -1,0 +1,48 @@
+"""Owns the way in and out of a process: pytest itself is started with rpt's plugin."""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import os
+import socket
+import sys
+import traceback
+from typing import Any
+
+import pytest
+
+from rpt_shim import identity, surroundings, wire
+from rpt_shim.server import Server
+
+#: Objects allocated between two young collections while pytest starts and
+#: collects: nearly everything made then lives on, so looking at it again and
+#: again costs a tenth to a quarter of the time and finds nothing.
+GC_THRESHOLD_WHILE_COLLECTING = 200_000
+
+
+def main(control_socket: socket.socket, settings: dict[str, Any]) -> int:
+    """Returns the exit code of the process; never returns in a forked worker."""
+    control = wire.Control(control_socket)
+    surroundings.die_with(control.fileno())
+    server = Server(control, settings, gc.get_threshold())
+    gc.set_threshold(GC_THRESHOLD_WHILE_COLLECTING, *server.gc_thresholds[1:])
+    try:
+        code = int(pytest.main(settings["args"], plugins=[server, identity]))
+    except BaseException:
+        if not server.forked and server.worker is None:
+            raise
+        traceback.print_exc()
+        code = 3
+    if server.forked or server.worker is not None:
+        # What the server registered or buffered before the fork is not this
+        # process's to run or to write: it leaves without the interpreter's end.
+        if server.worker is not None:
+            server.worker.results.send("finish", code)
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    if not server.entered:
+        control.send({"type": "ended", "exit_code": code})
+    return code

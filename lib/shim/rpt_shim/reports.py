@@ -1,0 +1,47 @@
+"""Owns what is said of a report. pytest's words and texts, unchanged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rpt_shim import wire
+
+
+def is_plain_pass(report: pytest.TestReport) -> bool:
+    """Passed, with nothing more to say."""
+    return report.outcome == "passed" and type(report) is pytest.TestReport and not hasattr(report, "wasxfail")
+
+
+def subtest_of(report: pytest.TestReport) -> str | None:
+    """pytest's description of the subtest a report speaks of (pytest 9's own, or
+    the pytest-subtests plugin's); None for a report on the test itself."""
+    describe = getattr(report, "_sub_test_description", None) or getattr(report, "sub_test_description", None)
+    return wire.text(describe()) if callable(describe) else None
+
+
+def message(report: Any) -> str | None:
+    """longrepr as text; a skip's reason without the place."""
+    longrepr = report.longrepr
+    if longrepr is None:
+        return None
+    if isinstance(longrepr, tuple):
+        return wire.text(longrepr[2])
+    return wire.text(report.longreprtext)
+
+
+def describe(report: pytest.TestReport) -> dict[str, Any]:
+    """The fields of rpt's PhaseReport."""
+    said: dict[str, Any] = {"when": report.when, "outcome": report.outcome, "duration": report.duration}
+    text = message(report)
+    if text is not None:
+        said["longrepr"] = text
+    if hasattr(report, "wasxfail"):
+        said["wasxfail"] = wire.text(report.wasxfail)
+    subtest = subtest_of(report)
+    if subtest is not None:
+        said["subtest"] = subtest
+    if report.sections and not is_plain_pass(report):
+        said["sections"] = [[wire.text(title), wire.text(content)] for title, content in report.sections]
+    return said

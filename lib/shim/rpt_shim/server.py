@@ -1,0 +1,358 @@
+"""Owns the pytest session that collects once and then serves: it describes its
+items, forks workers, waits for clients, and ends.
+
+One class is the plugin of that session. In a forked worker (and where tests run
+in this very process) the same session goes on and runs items instead.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+import warnings
+from typing import Any
+
+import pytest
+
+from rpt_shim import cache, inventory, reports, surroundings, wire
+from rpt_shim.worker import Worker, describe_warning
+
+#: Modules whose threads or devices do not survive a fork.
+FORK_HOSTILE = ("polars", "grpc", "jpype", "torch.cuda", "tensorflow", "jax", "ray")
+
+#: Where process descriptors are missing, how often children are looked at, in seconds.
+CHILD_POLL = 0.02
+
+
+class Server:
+    """The plugin."""
+
+    def __init__(self, control: wire.Control, settings: dict[str, Any], gc_thresholds: tuple[int, int, int]) -> None:
+        self.control: wire.Control | None = control
+        self.settings = settings
+        #: The collector's thresholds to restore once everything is collected.
+        self.gc_thresholds = gc_thresholds
+        self.began = time.perf_counter()
+        self.errors: list[dict[str, str]] = []
+        self.skipped_files: list[dict[str, str]] = []
+        self.warnings: list[dict[str, Any]] = []
+        self.deselected = 0
+        #: Collection is over and requests are answered.
+        self.entered = False
+        #: This process was forked from the server.
+        self.forked = False
+        self.worker: Worker | None = None
+        self.children: dict[int, tuple[str, int | None]] = {}
+        self.listener: socket.socket | None = None
+        self.listens_at = ""
+        self.seen: dict[str, tuple[int, int]] = {}
+
+    # While pytest starts and collects
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_cmdline_main(self, config: Any) -> Any:
+        # `addopts = -n auto` is for pytest-xdist, whose place rpt takes.
+        for name, value in (("numprocesses", None), ("dist", "no"), ("tx", []), ("distload", False)):
+            if hasattr(config.option, name):
+                setattr(config.option, name, value)
+        identity = self.settings.get("identity")
+        if identity is not None:
+            surroundings.identify(config, identity)
+        yield
+
+    def pytest_configure(self, config: pytest.Config) -> None:
+        if not config.pluginmanager.hasplugin("xdist"):
+            config.addinivalue_line("markers", "xdist_group(name): tests of one group run on one worker.")
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            path = report.nodeid or getattr(report, "fspath", "") or "."
+            self.errors.append({"file_path": wire.text(path), "message": reports.message(report) or ""})
+        elif report.skipped:
+            self.skipped_files.append({"file_path": wire.text(report.nodeid), "message": reports.message(report) or ""})
+
+    def pytest_deselected(self, items: list[pytest.Item]) -> None:
+        self.deselected += len(items)
+
+    def pytest_warning_recorded(self, warning_message: Any, when: str, nodeid: str) -> None:
+        if self.worker is None:
+            self.warnings.append(describe_warning(warning_message, when, nodeid))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        self.entered = True
+        assert self.control is not None
+        surroundings.outlive(self.control.fileno())
+        surroundings.hush_terminal(session.config)
+        gc.set_threshold(*self.gc_thresholds)
+        # Everything collected is old now, without a look at it. It must not stay
+        # frozen: gc.get_referrers and gc.collect would be blind to it, and there
+        # are tests (and hypothesis) that ask them.
+        gc.freeze()
+        gc.unfreeze()
+        self._remember_files(session)
+        self.control.send(self._collected(session))
+        return self._serve(session)
+
+    def _collected(self, session: pytest.Session) -> dict[str, Any]:
+        config = session.config
+        option = config.option
+        return {
+            "type": "collected",
+            "count": len(session.items),
+            "errors": self.errors,
+            "skipped_files": self.skipped_files,
+            "warnings": self.warnings,
+            "deselected": self.deselected,
+            "duration_ms": (time.perf_counter() - self.began) * 1000,
+            "rootdir": wire.text(config.rootpath),
+            "inipath": wire.text(config.inipath) if config.inipath else None,
+            "python_version": "%d.%d.%d" % sys.version_info[:3],
+            "pytest_version": pytest.__version__,
+            "holds_failures": cache.holds_failures(config),
+            "refused": self._refused(option),
+            "live_output": option.capture in ("no", "tee-sys"),
+            "maxfail": option.maxfail or 0,
+            "continue_on_collection_errors": bool(option.continue_on_collection_errors),
+            "fork_hazards": self._fork_hazards(),
+            "pid": os.getpid(),
+        }
+
+    def _refused(self, option: Any) -> list[str]:
+        """Options that mean something else, or nothing, where workers run the tests."""
+        present = {
+            "--collect-only": getattr(option, "collectonly", False),
+            "--pdb": getattr(option, "usepdb", False),
+            "--trace": getattr(option, "trace", False),
+            "--junitxml": getattr(option, "xmlpath", None),
+            "--stepwise": getattr(option, "stepwise", False),
+        }
+        return [name for name, value in present.items() if value]
+
+    def _fork_hazards(self) -> list[str]:
+        others = [thread.name for thread in threading.enumerate() if thread is not threading.current_thread()]
+        hazards = [f"thread {wire.text(name)}" for name in others]
+        return hazards + [f"module {name}" for name in FORK_HOSTILE if name in sys.modules]
+
+    def _remember_files(self, session: pytest.Session) -> None:
+        """Size and time of what was loaded from the project, so that a client that
+        comes later is never given a collection of files that changed since."""
+        outside = {os.path.realpath(prefix) for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix)}
+        paths = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+        files = {str(item.path) for item in session.items}
+        paths |= files | {os.path.dirname(path) for path in files}
+        paths.add(str(session.config.inipath) if session.config.inipath else None)
+        for path in paths:
+            if not path or path.startswith("<"):
+                continue
+            real = os.path.realpath(path)
+            if not any(real.startswith(prefix + os.sep) for prefix in outside):
+                self.seen[real] = _state(real)
+
+    def _changed_file(self) -> str | None:
+        return next((path for path, state in self.seen.items() if _state(path) != state), None)
+
+    # While it serves
+
+    def _serve(self, session: pytest.Session) -> bool:
+        """Answers requests until the client is gone. Returns in the server when it
+        ends, and in each worker when that worker has nothing more to run."""
+        deadline: float | None = None
+        while True:
+            readable = self._wait(deadline)
+            if self.listener is not None and self.listener in readable:
+                connection, _ = self.listener.accept()
+                self._stop_listening()
+                self.control = wire.Control(connection)
+                deadline = None
+                self.control.send({**self._collected(session), "stale": self._changed_file()})
+            elif self.control is not None and self.control in readable:
+                request = self.control.receive()
+                if request is None:
+                    self.control = None
+                    self._kill_children()
+                    if self.listener is None:
+                        return True
+                elif self._answer(session, *request):
+                    return True
+                elif request[0]["op"] == "linger":
+                    deadline = time.monotonic() + request[0]["seconds"]
+            elif self.control is None and deadline is not None and time.monotonic() >= deadline:
+                self._stop_listening()
+                return True
+            self._reap()
+
+    def _wait(self, deadline: float | None) -> list[Any]:
+        poll = select.poll()
+        sources = {source.fileno(): source for source in (self.control, self.listener) if source is not None}
+        for fd in [*sources, *(fd for _, fd in self.children.values() if fd is not None)]:
+            poll.register(fd, select.POLLIN)
+        timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+        if any(fd is None for _, fd in self.children.values()):
+            timeout = CHILD_POLL if timeout is None else min(timeout, CHILD_POLL)
+        ready = poll.poll(None if timeout is None else timeout * 1000)
+        return [sources[fd] for fd, _ in ready if fd in sources]
+
+    def _answer(self, session: pytest.Session, request: dict[str, Any], fds: list[int]) -> bool:
+        """Does what a request asks. True: this process has run its tests and the
+        session ends here."""
+        assert self.control is not None
+        operation = request["op"]
+        if operation == "items":
+            self._send_items(session, full=request["full"])
+        elif operation == "fork":
+            return self._fork(session, request, fds)
+        elif operation == "run":
+            self._run_here(session, request, fds)
+            return True
+        elif operation == "remember":
+            cache.remember(session.config, request["failed"], request["ran"])
+        elif operation == "linger":
+            self._listen(session.config, request["socket"])
+            self.control.send({"type": "lingering"})
+        else:
+            self.control.send({"type": "refused", "message": f"unknown request {operation}"})
+        return False
+
+    def _send_items(self, session: pytest.Session, full: bool) -> None:
+        assert self.control is not None
+        describe = inventory.Describer().full if full else inventory.brief
+        items = session.items
+        for start in range(0, len(items), inventory.CHUNK):
+            chunk = [describe(item) for item in items[start : start + inventory.CHUNK]]
+            self.control.send({"type": "items", "items": chunk})
+        self.control.send({"type": "items", "items": []})
+
+    def _fork(self, session: pytest.Session, request: dict[str, Any], fds: list[int]) -> bool:
+        assert self.control is not None
+        # What is buffered here would be written by every worker again.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        surroundings.make_base_temporary_folder(session.config)
+        with warnings.catch_warnings():
+            # Python warns of forking with threads; rpt's --exec auto has decided.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
+        if pid == 0:
+            self._become_worker(session, request, fds)
+            return True
+        for fd in fds:
+            os.close(fd)
+        self.children[pid] = (request["identity"]["worker"], _open_process(pid))
+        self.control.send({"type": "forked", "worker": request["identity"]["worker"], "pid": pid})
+        return False
+
+    def _become_worker(self, session: pytest.Session, request: dict[str, Any], fds: list[int]) -> None:
+        self.forked = True
+        os.setpgid(0, 0)
+        assert self.control is not None
+        self.control.close()
+        for _, fd in self.children.values():
+            if fd is not None:
+                os.close(fd)
+        self.children = {}
+        output, lifeline = fds[2:]
+        surroundings.take_descriptors(output)
+        surroundings.die_with(lifeline)
+        surroundings.forget_exit_handlers()
+        self._run_as_worker(session, request, fds)
+
+    def _run_here(self, session: pytest.Session, request: dict[str, Any], fds: list[int]) -> None:
+        """Runs in this very process: a spawned worker, or the user's terminal."""
+        output, lifeline = fds[2:]
+        surroundings.die_with(lifeline)
+        if request["identity"] is None:
+            os.close(output)
+            self._run(session, request, fds)
+        else:
+            surroundings.take_descriptors(output)
+            self._run_as_worker(session, request, fds)
+
+    def _run_as_worker(self, session: pytest.Session, request: dict[str, Any], fds: list[int]) -> None:
+        config = session.config
+        surroundings.own_capture(config)
+        surroundings.own_fault_handler(config)
+        surroundings.own_temporary_folder(config, request["identity"]["worker"])
+        surroundings.identify(config, request["identity"])
+        self._run(session, request, fds)
+
+    def _run(self, session: pytest.Session, request: dict[str, Any], fds: list[int]) -> None:
+        work, results = fds[:2]
+        if request["maxfail"]:
+            session.config.option.maxfail = request["maxfail"]
+        # Files that failed to collect were counted; -x is about tests from here on.
+        session.testsfailed = 0
+        self.worker = Worker(session.config, wire.Results(results), wire.Work(work))
+        session.config.pluginmanager.register(self.worker, "rpt-worker")
+        self.worker.run(session)
+
+    def _reap(self) -> None:
+        for pid, (worker, descriptor) in list(self.children.items()):
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done == 0:
+                continue
+            if descriptor is not None:
+                os.close(descriptor)
+            del self.children[pid]
+            if self.control is not None:
+                self.control.send({"type": "exited", "worker": worker, "pid": pid, "status": status})
+
+    def _kill_children(self) -> None:
+        """The client is gone, and with it every reason to run."""
+        for pid in self.children:
+            try:
+                os.killpg(pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                # It is between fork and setpgid, or gone.
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+
+    # While nobody is connected
+
+    def _listen(self, config: pytest.Config, path: str) -> None:
+        self.listens_at = path
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(path)
+        os.chmod(path, 0o600)
+        self.listener.listen(1)
+        null = os.open(os.devnull, os.O_RDWR)
+        surroundings.take_descriptors(null)
+        surroundings.own_capture(config)
+        surroundings.own_fault_handler(config)
+
+    def _stop_listening(self) -> None:
+        if self.listener is not None:
+            self.listener.close()
+            self.listener = None
+            try:
+                os.unlink(self.listens_at)
+            except OSError:
+                pass
+
+
+def _state(path: str) -> tuple[int, int]:
+    """Time and size; of a folder the time alone, which changes with its entries."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return (0, -1)
+    return (found.st_mtime_ns, found.st_size)
+
+
+def _open_process(pid: int) -> int | None:
+    """A descriptor that becomes readable when the child ends."""
+    open_process = getattr(os, "pidfd_open", None)
+    if open_process is None:
+        return None
+    try:
+        return open_process(pid)
+    except OSError:
+        return None

@@ -1,0 +1,132 @@
+"""Tests of the loop that runs items, in this process and without rpt."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from rpt_shim import wire
+from rpt_shim.worker import Worker
+
+
+class InProcess:
+    """Takes the place of pytest's loop, as the server does."""
+
+    def __init__(self, order):
+        self.order = order
+        self.lines = []
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session):
+        work_read, work_write = os.pipe()
+        results_read, results_write = os.pipe()
+        os.write(work_write, b"".join(number.to_bytes(4, "little") for number in self.order))
+        os.close(work_write)
+        worker = Worker(session.config, wire.Results(results_write), wire.Work(work_read))
+        session.config.pluginmanager.register(worker)
+        try:
+            return worker.run(session)
+        finally:
+            session.config.pluginmanager.unregister(worker)
+            os.close(results_write)
+            os.close(work_read)
+            with os.fdopen(results_read, "rb") as lines:
+                self.lines = [json.loads(line) for line in lines]
+
+
+def run(pytester, source, order, *args):
+    pytester.makepyfile(source)
+    loop = InProcess(order)
+    pytester.inline_run("-p", "no:cacheprovider", *args, plugins=[loop])
+    return loop.lines
+
+
+def test_items_run_in_the_order_given_with_their_next_item(pytester):
+    source = """
+        import pytest
+        @pytest.fixture(scope="module")
+        def counted():
+            print("set up")
+            yield
+            raise RuntimeError("torn down once")
+        def test_a(counted): pass
+        def test_b(counted): pass
+        def test_c(counted): assert 0
+    """
+    lines = run(pytester, source, [1, 2, 0])
+    assert [line[:2] for line in lines] == [
+        ["start", 1],
+        ["pass", 1],
+        ["start", 2],
+        ["test", 2],
+        ["start", 0],
+        ["test", 0],
+    ]
+    failed, torn = lines[3][3], lines[5][3]
+    assert [report["outcome"] for report in failed] == ["passed", "failed", "passed"]
+    assert "assert 0" in failed[1]["longrepr"]
+    assert [report["outcome"] for report in torn] == ["passed", "passed", "failed"]
+
+
+def test_what_pytest_says_of_skips_and_expected_failures(pytester):
+    source = """
+        import pytest
+        def test_skip(): pytest.skip("not here")
+        @pytest.mark.xfail(reason="known")
+        def test_xfail(): assert 0
+        @pytest.mark.xfail
+        def test_xpass(): pass
+    """
+    lines = run(pytester, source, [0, 1, 2])
+    skip, xfail, xpass = (line[3] for line in lines if line[0] == "test")
+    assert skip[1]["longrepr"] == "Skipped: not here"
+    assert (xfail[1]["outcome"], xfail[1]["wasxfail"]) == ("skipped", "known")
+    assert (xpass[1]["outcome"], xpass[1]["wasxfail"]) == ("passed", "")
+
+
+@pytest.mark.parametrize(
+    ("statement", "said", "code"),
+    [
+        ("pytest.exit('enough', returncode=7)", "pytest.exit: enough", 7),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt", None),
+    ],
+)
+def test_an_interruption_names_itself(pytester, statement, said, code):
+    source = f"import pytest\ndef test_a(): {statement}\ndef test_b(): pass\n"
+    pytester.makepyfile(source)
+    loop = InProcess([0, 1])
+    pytester.inline_run("-p", "no:cacheprovider", plugins=[loop], no_reraise_ctrlc=True)
+    assert [line[0] for line in loop.lines] == ["start", "interrupt"]
+    assert loop.lines[1][4:] == [said, code]
+
+
+def test_enough_failures_stop_the_session(pytester):
+    lines = run(pytester, "def test_a(): assert 0\ndef test_b(): pass", [0, 1], "-x")
+    assert [line[0] for line in lines] == ["start", "test", "stop"]
+    assert lines[2][1:] == [True, "stopping after 1 failures"]
+
+
+def test_a_broken_hook_is_an_internal_error(pytester):
+    pytester.makeconftest("def pytest_runtest_logfinish(): raise ValueError('broken hook')")
+    lines = run(pytester, "def test_a(): pass", [0])
+    assert [line[0] for line in lines] == ["start", "internal_error"]
+    assert "broken hook" in lines[1][2]
+
+
+def test_passing_subtests_are_counted_and_failing_ones_kept(pytester):
+    source = """
+        import unittest
+        class T(unittest.TestCase):
+            def test_many(self):
+                for i in range(5):
+                    with self.subTest(i=i):
+                        self.assertNotEqual(i, 3)
+    """
+    reports = run(pytester, source, [0])[1][3]
+    failing = [report for report in reports if report.get("subtest")]
+    if int(pytest.__version__.split(".")[0]) >= 9:
+        assert [report["subtest"] for report in failing] == ["(i=3)"]
+        assert reports[-1]["passing_subtests"] == 4
+    assert any(report["outcome"] == "failed" for report in reports)

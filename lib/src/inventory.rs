@@ -1,0 +1,79 @@
+//! Owns the identity of a collection: one digest over all tests in order. Pure.
+
+use sha2::{Digest, Sha256};
+
+use crate::record::Test;
+
+/// Digests tests one after another.
+///
+/// Canonical form, per test in order: node_id, file_path, lineno in decimal
+/// (empty if unknown), name, class_name (empty if none), each mark's name, then
+/// `skip` or nothing, `xfail` or nothing, the group. Every field is its length
+/// in bytes as u64 little-endian and its UTF-8 bytes; the marks are preceded by
+/// their number as u64 little-endian.
+#[derive(Default)]
+pub struct InventoryHasher(Sha256);
+
+impl InventoryHasher {
+    /// Takes in the next test.
+    pub fn push(&mut self, test: &Test) {
+        self.field(&test.node_id);
+        self.field(&test.file_path);
+        self.field(&test.lineno.map(|line| line.to_string()).unwrap_or_default());
+        self.field(&test.name);
+        self.field(test.class_name.as_deref().unwrap_or_default());
+        self.0.update((test.markers.len() as u64).to_le_bytes());
+        for marker in &test.markers {
+            self.field(marker);
+        }
+        self.field(if test.skip { "skip" } else { "" });
+        self.field(if test.xfail { "xfail" } else { "" });
+        self.field(test.group.as_deref().unwrap_or_default());
+    }
+
+    /// `sha256:` and 64 hex digits.
+    pub fn finish(self) -> String {
+        let digest = self.0.finalize();
+        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("sha256:{hex}")
+    }
+
+    fn field(&mut self, text: &str) {
+        self.0.update((text.len() as u64).to_le_bytes());
+        self.0.update(text.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hash(tests: &[Test]) -> String {
+        let mut hasher = InventoryHasher::default();
+        tests.iter().for_each(|test| hasher.push(test));
+        hasher.finish()
+    }
+
+    #[test]
+    fn golden_vectors() {
+        assert_eq!(hash(&[]), "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        let test = Test {
+            node_id: "t.py::C::f[ä]".into(),
+            file_path: "t.py".into(),
+            lineno: Some(3),
+            name: "f[ä]".into(),
+            class_name: Some("C".into()),
+            markers: vec!["slow".into(), "parametrize".into()],
+            xfail: true,
+            ..Test::default()
+        };
+        assert_eq!(hash(&[test]), "sha256:GOLDEN");
+    }
+
+    #[test]
+    fn fields_do_not_run_into_each_other() {
+        let one = Test { node_id: "ab".into(), file_path: "c".into(), ..Test::default() };
+        let other = Test { node_id: "a".into(), file_path: "bc".into(), ..Test::default() };
+        assert_ne!(hash(&[one]), hash(&[other]));
+    }
+}

@@ -1,0 +1,165 @@
+//! Owns what people see of a run: progress while it is on, failures as pytest
+//! prints them, and the summary. Writes text, never records.
+
+mod progress;
+mod text;
+
+use std::io::Write;
+use std::time::Instant;
+
+use crate::cli::{Color, one_line};
+use crate::outcome::Outcome;
+use crate::record::{CollectError, TestResult};
+use crate::server::{SkippedFile, Warning};
+use crate::tally::{Ending, Tally};
+use progress::Progress;
+use text::{Style, Text};
+
+/// How a run is shown.
+#[derive(Debug, Clone, Copy)]
+pub struct View {
+    /// The report goes to stdout, which carries no records; else to stderr.
+    pub on_stdout: bool,
+    /// Only errors, and nothing while it runs.
+    pub quiet: bool,
+    /// Whether to colour.
+    pub color: Color,
+    /// The terminal belongs to the tests (`-n 0`): no progress view.
+    pub terminal_taken: bool,
+}
+
+/// The view on one run.
+pub struct Report {
+    view: View,
+    progress: Progress,
+    failures: Vec<TestResult>,
+    not_run: Vec<(Box<str>, Box<str>)>,
+    passing_subtests: u64,
+    warnings: Vec<Warning>,
+    notes: Vec<String>,
+    began: Instant,
+}
+
+impl Report {
+    /// A view on a run of `total` tests that begins now.
+    pub fn new(view: View, total: u64) -> Report {
+        let shown = !view.quiet && !view.terminal_taken;
+        Report {
+            progress: Progress::new(shown, total, view.color.wanted(&std::io::stderr())),
+            view,
+            failures: Vec::new(),
+            not_run: Vec::new(),
+            passing_subtests: 0,
+            warnings: Vec::new(),
+            notes: Vec::new(),
+            began: Instant::now(),
+        }
+    }
+
+    /// A test ended.
+    pub fn result(&mut self, result: TestResult) {
+        self.passing_subtests += result.passing_subtests.unwrap_or(0);
+        self.progress.ended(&result);
+        if result.outcome.is_failure() {
+            self.failures.push(result);
+        } else if result.outcome == Outcome::NotRun {
+            let cause = result.cause.unwrap_or_default();
+            self.not_run.push((result.node_id.into(), cause.into()));
+        }
+    }
+
+    /// Time went by. `running`: ids and since when.
+    pub fn tick<'a>(&mut self, tally: &Tally, running: impl Iterator<Item = (&'a str, Instant)>) {
+        self.progress.tick(tally, running);
+    }
+
+    /// A worker printed outside capture: that is for people.
+    pub fn output(&mut self, bytes: &[u8]) {
+        self.progress.suspend(|| {
+            // A stderr that is closed has no reader.
+            let _ = std::io::stderr().write_all(bytes);
+        });
+    }
+
+    /// pytest recorded a warning.
+    pub fn warning(&mut self, warning: Warning) {
+        self.warnings.push(warning);
+    }
+
+    /// Something people should know; shown now and not again.
+    pub fn note(&mut self, text: &str) {
+        self.progress.suspend(|| eprintln!("rpt-run: {}", one_line(text)));
+    }
+
+    /// A signal came.
+    pub fn interrupted(&mut self, first: bool) {
+        let text = if first {
+            "interrupted: waiting for the tests that run to be torn down; again to kill them at once"
+        } else {
+            "interrupted again: killing the workers"
+        };
+        self.note(text);
+    }
+
+    /// Tests that failed or were in error.
+    pub fn failed_ids(&self) -> impl Iterator<Item = &str> {
+        self.failures.iter().map(|result| result.node_id.as_str())
+    }
+
+    /// Tests that were asked for and did not run.
+    pub fn not_run_ids(&self) -> impl Iterator<Item = &str> {
+        self.not_run.iter().map(|(id, _)| &**id)
+    }
+
+    /// Keeps a line for the end, after the summary.
+    pub fn last_word(&mut self, text: String) {
+        self.notes.push(text);
+    }
+
+    /// Writes the report of a run that is over. False: its reader is gone.
+    pub fn finish(&mut self, end: &End) -> bool {
+        self.progress.end();
+        let mut out = Vec::new();
+        let color = match self.view.on_stdout {
+            true => self.view.color.wanted(&std::io::stdout()),
+            false => self.view.color.wanted(&std::io::stderr()),
+        };
+        let mut text = Text::new(&mut out, Style::new(color, width(self.view.on_stdout)));
+        // In quiet mode the records speak for the tests.
+        if !self.view.quiet {
+            text.collect_errors(end.collect_errors);
+            text.failures(&self.failures);
+            text.warnings(&self.warnings);
+            text.short_summary(end, &self.failures, &self.not_run);
+            text.totals(end, self.passing_subtests, self.warnings.len(), self.began.elapsed());
+        }
+        for note in &self.notes {
+            text.line(&format!("rpt-run: {note}"));
+        }
+        let written = if self.view.on_stdout {
+            std::io::stdout().lock().write_all(&out).and_then(|()| std::io::stdout().flush())
+        } else {
+            std::io::stderr().lock().write_all(&out)
+        };
+        written.is_ok() || !self.view.on_stdout
+    }
+}
+
+/// What is known at the end of a run.
+pub struct End<'a> {
+    /// Totals of the tests.
+    pub tally: &'a Tally,
+    /// How it came to its end.
+    pub ending: &'a Ending,
+    /// What could not be collected.
+    pub collect_errors: &'a [CollectError],
+    /// Files that skipped themselves.
+    pub skipped_files: &'a [SkippedFile],
+    /// Tests that were deselected.
+    pub deselected: u64,
+}
+
+/// Columns of the terminal; pytest's 80 where there is none.
+fn width(on_stdout: bool) -> usize {
+    progress::columns(on_stdout).unwrap_or(80)
+}

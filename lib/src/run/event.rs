@@ -1,0 +1,28 @@
+//! Owns what can happen while a run is on: everything reaches the dispatcher's
+//! one loop as one of these.
+
+use super::message::Message;
+use super::slot::Numbers;
+use crate::server::FromServer;
+
+/// Something that happened.
+pub(super) enum Event {
+    /// The server said something; `None`: it is gone.
+    Server(Option<FromServer>),
+    /// A worker reported, or wrote a line that cannot be read.
+    Messages(usize, Vec<Result<Message, String>>),
+    /// A worker printed outside capture.
+    Output(usize, Vec<u8>),
+    /// A worker's result pipe came to its end.
+    Drained(usize),
+    /// A worker in an interpreter of its own has this process.
+    SpawnStarted(usize, i32),
+    /// It collected, and these are its numbers.
+    SpawnReady(usize, Numbers),
+    /// It could not be started.
+    SpawnFailed(usize, String),
+    /// A worker that this process started by itself ended with this wait status.
+    Exited(usize, i32),
+    /// This process got a signal.
+    Signal(i32),
+}

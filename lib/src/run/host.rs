@@ -1,0 +1,149 @@
+//! Owns how a worker comes to be: forked by the server, started as an interpreter
+//! of its own, or the server's own process for `-n 0`.
+
+use std::os::fd::AsFd;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+
+use crossbeam_channel::Sender;
+
+use super::event::Event;
+use super::plan::same_tests;
+use super::slot::{Numbers, Slot};
+use crate::server::{ControlWriter, FromServer, Identity, Launch, Pipes, Request, Started, start};
+use crate::test_id::file_of;
+
+/// Where workers come from.
+pub(super) enum Host {
+    /// Forks of the server.
+    Fork(ControlWriter),
+    /// Interpreters of their own, each collecting only the files it is given.
+    Spawn(SpawnRecipe),
+    /// The process that collected, on the user's terminal.
+    Here {
+        /// Requests to it.
+        writer: ControlWriter,
+        /// The process; taken when it runs.
+        process: Option<Started>,
+    },
+}
+
+/// What a worker in an interpreter of its own is started with.
+#[derive(Clone)]
+pub(super) struct SpawnRecipe {
+    /// The interpreter.
+    pub python: PathBuf,
+    /// pytest's options, without paths.
+    pub options: Vec<String>,
+    /// What ids are relative to.
+    pub rootdir: PathBuf,
+}
+
+impl Host {
+    /// Starts a worker as slot `index`. `given`: for one that collects by itself,
+    /// the items it will run and their ids.
+    pub(super) fn start_worker(
+        &mut self,
+        index: usize,
+        identity: Identity,
+        maxfail: u32,
+        given: Vec<(u32, Box<str>)>,
+        events: &Sender<Event>,
+    ) -> anyhow::Result<Slot> {
+        let pipes = Pipes::new()?;
+        let Pipes { work, unclaimed, results, output, lifeline, theirs } = pipes;
+        let ours = (work, unclaimed, results, output, lifeline);
+        let fds = [theirs[0].as_fd(), theirs[1].as_fd(), theirs[2].as_fd(), theirs[3].as_fd()];
+        match self {
+            Host::Fork(writer) => {
+                writer.send(&Request::Fork { identity: identity.clone(), maxfail }, &fds)?;
+                Ok(Slot::new(index, identity.worker, ours, events))
+            }
+            Host::Here { writer, process } => {
+                writer.send(&Request::Run { identity: None, maxfail }, &fds)?;
+                let mut slot = Slot::new(index, "master".to_string(), ours, events);
+                if let Some(process) = process.take() {
+                    slot.pid = Some(process.pid() as i32);
+                    report_exit(index, process, events.clone());
+                }
+                Ok(slot)
+            }
+            Host::Spawn(recipe) => {
+                let mut slot = Slot::new(index, identity.worker.clone(), ours, events);
+                slot.ready = false;
+                let (recipe, events) = (recipe.clone(), events.clone());
+                std::thread::spawn(move || {
+                    if let Err(error) = spawn(index, &recipe, &identity, maxfail, &given, theirs, &events) {
+                        // The dispatcher may be gone already.
+                        let _ = events.send(Event::SpawnFailed(index, format!("{error:#}")));
+                    }
+                });
+                Ok(slot)
+            }
+        }
+    }
+
+    /// Whether any worker can run any item.
+    pub(super) fn is_shared(&self) -> bool {
+        matches!(self, Host::Fork(_))
+    }
+}
+
+/// Starts an interpreter, lets it collect the files of `given`, and sets it to run.
+fn spawn(
+    index: usize,
+    recipe: &SpawnRecipe,
+    identity: &Identity,
+    maxfail: u32,
+    given: &[(u32, Box<str>)],
+    theirs: [std::os::fd::OwnedFd; 4],
+    events: &Sender<Event>,
+) -> anyhow::Result<()> {
+    let mut args = recipe.options.clone();
+    let mut last = "";
+    for (_, id) in given {
+        let file = file_of(id);
+        if file != last {
+            args.push(recipe.rootdir.join(file).display().to_string());
+            last = file;
+        }
+    }
+    let launch = Launch { python: &recipe.python, args: &args, identity: Some(identity), terminal: false };
+    let starting = start(&launch)?;
+    events.send(Event::SpawnStarted(index, starting.pid() as i32))?;
+    let mut server = starting.ready()?;
+    let items = server.brief_items()?;
+    let requested: Vec<&str> = given.iter().map(|(_, id)| &**id).collect();
+    let collected: Vec<&str> = items.iter().map(|item| &*item.node_id).collect();
+    let mut numbers = Numbers::default();
+    for ((number, _), found) in given.iter().zip(same_tests(&requested, &collected)) {
+        if let Some(own) = found {
+            numbers.to_worker.insert(*number, own);
+            numbers.from_worker.insert(own, *number);
+        }
+    }
+    let fds = [theirs[0].as_fd(), theirs[1].as_fd(), theirs[2].as_fd(), theirs[3].as_fd()];
+    server.writer.send(&Request::Run { identity: Some(identity.clone()), maxfail }, &fds)?;
+    drop(theirs);
+    events.send(Event::SpawnReady(index, numbers))?;
+    if let Some(process) = server.process.take() {
+        report_exit(index, process, events.clone());
+    }
+    // Until the process ends its connection stays open: its end is how the worker
+    // notices that rpt is gone while it is not running a test.
+    while let Ok(Some(message)) = server.reader.next() {
+        if let FromServer::Refused { message } = message {
+            events.send(Event::SpawnFailed(index, message))?;
+        }
+    }
+    Ok(())
+}
+
+/// Waits for a process of ours in a thread, and says how it ended.
+fn report_exit(index: usize, mut process: Started, events: Sender<Event>) {
+    std::thread::spawn(move || {
+        let status = process.wait().map_or(-1, ExitStatusExt::into_raw);
+        // The dispatcher may be gone already.
+        let _ = events.send(Event::Exited(index, status));
+    });
+}

@@ -1,0 +1,92 @@
+//! Owns the lines a worker writes on its result pipe. The shim's side is
+//! `shim/rpt_shim/worker.py`.
+
+use crate::outcome::PhaseReport;
+use crate::server::Warning;
+
+/// One line, read.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Message {
+    /// The item begins.
+    Start { item: u32 },
+    /// The item passed with nothing more to say.
+    Pass { item: u32, started_at: f64, duration_s: f64 },
+    /// The item ended, and this is what pytest reported of it.
+    Test { item: u32, started_at: f64, reports: Vec<PhaseReport> },
+    /// The item interrupted the session: `pytest.exit` or KeyboardInterrupt.
+    Interrupt { item: u32, started_at: f64, reports: Vec<PhaseReport>, reason: String, exit_code: Option<i64> },
+    /// A hook broke while the item ran.
+    InternalError { item: u32, traceback: String },
+    /// The session wants no more items: at enough failures, or because a plugin said so.
+    Stop { failures: bool, reason: String },
+    /// pytest recorded a warning.
+    Warning(Warning),
+    /// The session ended with this exit code.
+    Finish,
+}
+
+/// Reads one line.
+pub(super) fn parse(line: &[u8]) -> Result<Message, serde_json::Error> {
+    let tag = line.strip_prefix(b"[\"").and_then(|rest| rest.split(|&byte| byte == b'"').next()).unwrap_or_default();
+    let from = serde_json::from_slice::<serde_json::Value>;
+    Ok(match tag {
+        b"start" => {
+            let (_, item): (&str, u32) = serde_json::from_slice(line)?;
+            Message::Start { item }
+        }
+        b"pass" => {
+            let (_, item, started_at, duration_s): (&str, u32, f64, f64) = serde_json::from_slice(line)?;
+            Message::Pass { item, started_at, duration_s }
+        }
+        b"test" => {
+            let (_, item, started_at, reports): (&str, u32, f64, Vec<PhaseReport>) = serde_json::from_slice(line)?;
+            Message::Test { item, started_at, reports }
+        }
+        b"interrupt" => {
+            let (_, item, started_at, reports, reason, exit_code): (
+                &str,
+                u32,
+                f64,
+                Vec<PhaseReport>,
+                String,
+                Option<i64>,
+            ) = serde_json::from_slice(line)?;
+            Message::Interrupt { item, started_at, reports, reason, exit_code }
+        }
+        b"internal_error" => {
+            let (_, item, traceback): (&str, u32, String) = serde_json::from_slice(line)?;
+            Message::InternalError { item, traceback }
+        }
+        b"stop" => {
+            let (_, failures, reason): (&str, bool, String) = serde_json::from_slice(line)?;
+            Message::Stop { failures, reason }
+        }
+        b"warning" => {
+            let (_, warning): (&str, Warning) = serde_json::from_slice(line)?;
+            Message::Warning(warning)
+        }
+        b"finish" => Message::Finish,
+        _ => return Err(serde::de::Error::custom(format!("unknown message {:?}", from(line)?))),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_the_shim() {
+        assert_eq!(parse(b"[\"start\",7]").unwrap(), Message::Start { item: 7 });
+        let pass = parse(b"[\"pass\",7,1700000000.5,0.000123]").unwrap();
+        assert_eq!(pass, Message::Pass { item: 7, started_at: 1_700_000_000.5, duration_s: 0.000_123 });
+        let interrupt = parse(b"[\"interrupt\",7,1.5,[],\"pytest.exit: enough\",null]").unwrap();
+        let reason = "pytest.exit: enough".to_string();
+        assert_eq!(
+            interrupt,
+            Message::Interrupt { item: 7, started_at: 1.5, reports: vec![], reason, exit_code: None }
+        );
+        assert!(parse(b"[\"passed\",7]").is_err());
+        assert!(parse(b"[\"pass\",7]").is_err());
+        assert!(parse(b"").is_err());
+    }
+}

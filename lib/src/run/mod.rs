@@ -1,0 +1,429 @@
+//! Owns a run from beginning to end: which tests, which server, how workers are
+//! made, and what the run ends with. The loop itself is `dispatcher`.
+
+mod dispatcher;
+mod event;
+mod host;
+mod message;
+mod plan;
+mod request;
+mod sinks;
+mod slot;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Context as _;
+use crossbeam_channel::Sender;
+use sha2::{Digest, Sha256};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::cli::{Color, Fault, Format, PytestArgs, as_usage};
+use crate::exit::Exit;
+use crate::history::{Recorder, RunHasher, RunHead};
+use crate::project::{history_for_run, rootdir_option};
+use crate::python::{Context, find_python};
+use crate::record::{CollectError, RunComplete};
+use crate::report::{End, Report, View};
+use crate::server::{self, BriefItem, Collected, Launch, Server};
+use crate::stream::{Form, OutputForm, Writer};
+use crate::tally::{Ending, Tally, exit_code};
+use crate::{outcome::Outcome, result, rounded_ms};
+use dispatcher::{Dispatcher, Outcomes};
+use event::Event;
+use host::{Host, SpawnRecipe};
+use request::{Request, Selection};
+use sinks::{Memory, Sinks};
+
+/// `-n`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Workers {
+    /// As many as processors this process may use (affinity and cgroup quota).
+    Auto,
+    /// So many; 0: none, the tests run in the process that collected them.
+    Exactly(usize),
+}
+
+/// `--exec`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Exec {
+    /// Fork where that is safe, else spawn
+    #[default]
+    Auto,
+    /// Workers are forks of the process that collected
+    Fork,
+    /// Workers are interpreters of their own, each collecting its own files
+    Spawn,
+}
+
+/// What rpt-run was asked.
+#[derive(Debug)]
+pub struct RunOptions {
+    /// What to run, and how pytest is started.
+    pub pytest: PytestArgs,
+    /// How many workers.
+    pub workers: Workers,
+    /// Stop after so many failures; `None`: what pytest's configuration says.
+    pub maxfail: Option<u32>,
+    /// How workers are made.
+    pub exec: Exec,
+    /// Run although files could not be collected.
+    pub continue_on_collection_errors: bool,
+    /// The store; `None`: at rootdir.
+    pub history: Option<PathBuf>,
+    /// Remember nothing.
+    pub no_history: bool,
+    /// Also write `started` records.
+    pub events: bool,
+    /// The form of stdout.
+    pub format: Option<Format>,
+    /// Nothing on stderr but errors.
+    pub quiet: bool,
+    /// Colours.
+    pub color: Color,
+}
+
+/// Runs what is asked for.
+pub fn run(options: &RunOptions) -> anyhow::Result<Exit> {
+    let began = Instant::now();
+    let cwd = std::env::current_dir().context("cannot read the current folder")?;
+    let request = Request::read(&options.pytest, &cwd)?;
+    if request.is_empty() && request.collect_errors.is_empty() && request.shard.is_none() {
+        return Err(request::nothing_asked().into());
+    }
+    if request.is_empty() || request.nothing_exists() {
+        let mut run = Run::new(options, &request, None, &cwd);
+        return run.without_server(&request, began);
+    }
+    let python = find_python(options.pytest.python.as_deref(), &cwd).map_err(as_usage)?;
+    let mut server = obtain_server(options, &request, &python, &cwd)?;
+    refuse(options, &server.server.collected)?;
+    let items = match std::mem::take(&mut server.items) {
+        Some(items) => items,
+        None => server.server.brief_items()?,
+    };
+    let rootdir = PathBuf::from(&server.server.collected.rootdir);
+    let selection = Selection::of(&request, &items, &rootdir, &cwd);
+    drop_ids(request, |request| {
+        let mut run = Run::new(options, request, Some(&server.server.collected), &rootdir);
+        run.with_server(server.server, &items, &selection, &python, began)
+    })
+}
+
+/// Frees the ids of a stream, which may be many, before the run begins.
+fn drop_ids<T>(mut request: Request, body: impl FnOnce(&Request) -> T) -> T {
+    request.ids = request.ids.map(|_| Vec::new());
+    body(&request)
+}
+
+/// Options that would do nothing, or write something wrong, are refused.
+fn refuse(options: &RunOptions, collected: &Collected) -> Result<(), Fault> {
+    let workers = options.workers != Workers::Exactly(0);
+    for option in &collected.refused {
+        match option.as_str() {
+            "--collect-only" => return Err(Fault::usage("--collect-only runs nothing: use rpt-collect")),
+            option if workers => {
+                return Err(Fault::usage(format!(
+                    "pytest's {option} works in one process only: add -n 0, or leave it out"
+                )));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// A server that holds the requested tests, and its items where they were asked for already.
+struct Obtained {
+    server: Server,
+    items: Option<Vec<BriefItem>>,
+}
+
+/// The server that collected for this pipeline and waits, where there is one that
+/// holds every test asked for; else a new one.
+fn obtain_server(options: &RunOptions, request: &Request, python: &Path, cwd: &Path) -> anyhow::Result<Obtained> {
+    let unfiltered = options.pytest.keyword.is_none() && options.pytest.marker.is_none();
+    if request.piped && unfiltered && options.workers != Workers::Exactly(0) {
+        let context = Context::new(cwd, python, &options.pytest.context_args(), std::env::vars_os());
+        if let Some(mut server) = server::attach(&context, request.server.as_deref()) {
+            let items = server.brief_items()?;
+            let selection = Selection::of(request, &items, Path::new(&server.collected.rootdir), cwd);
+            if selection.not_found.is_empty() {
+                return Ok(Obtained { server, items: Some(items) });
+            }
+            server.end();
+        }
+    }
+    let mut args = options.pytest.context_args();
+    if let (Some(rootdir), None) = (&request.rootdir, &options.pytest.rootdir) {
+        args.insert(0, rootdir_option(rootdir, cwd));
+    }
+    for (option, value) in [("-k", &options.pytest.keyword), ("-m", &options.pytest.marker)] {
+        if let Some(value) = value {
+            args.extend([option.to_string(), value.clone()]);
+        }
+    }
+    args.extend(request.paths.iter().cloned());
+    let terminal = options.workers == Workers::Exactly(0);
+    let server = server::start(&Launch { python, args: &args, identity: None, terminal })?.ready()?;
+    Ok(Obtained { server, items: None })
+}
+
+/// A run and everything that is told of it.
+struct Run<'a> {
+    options: &'a RunOptions,
+    collect_errors: Vec<CollectError>,
+    skipped_files: Vec<server::SkippedFile>,
+    deselected: u64,
+    empty_is_fine: bool,
+    on_stdout: OutputForm,
+    head: RunHead,
+    store: Option<PathBuf>,
+}
+
+impl<'a> Run<'a> {
+    fn new(options: &'a RunOptions, request: &Request, collected: Option<&Collected>, rootdir: &Path) -> Run<'a> {
+        let mut collect_errors = request.collect_errors.clone();
+        for error in collected.iter().flat_map(|collected| &collected.errors) {
+            if !collect_errors.iter().any(|known| known.file_path == error.file_path) {
+                collect_errors.push(error.clone());
+            }
+        }
+        let mut head = RunHead::of_checkout(rootdir);
+        head.args = std::env::args().collect();
+        head.shard = request.shard.clone();
+        if let Some(collected) = collected {
+            head.python_version.clone_from(&collected.python_version);
+            head.pytest_version.clone_from(&collected.pytest_version);
+        }
+        Run {
+            options,
+            collect_errors,
+            skipped_files: collected.map(|collected| collected.skipped_files.clone()).unwrap_or_default(),
+            deselected: request.deselected.max(collected.map_or(0, |collected| collected.deselected)),
+            empty_is_fine: request.shard.is_some(),
+            on_stdout: Format::resolve(options.format, Form::Json),
+            store: (!options.no_history).then(|| history_for_run(options.history.clone(), rootdir)),
+            head,
+        }
+    }
+
+    /// Opens everything that is told of a run of `total` tests.
+    fn sinks(&self, total: u64) -> Sinks {
+        let view = View {
+            on_stdout: self.on_stdout == OutputForm::Text,
+            quiet: self.options.quiet,
+            color: self.options.color,
+            terminal_taken: self.options.workers == Workers::Exactly(0),
+        };
+        let records = match self.on_stdout {
+            OutputForm::Records(form) => Some(Writer::new(std::io::stdout(), form)),
+            OutputForm::Text => None,
+        };
+        let memory = match &self.store {
+            Some(store) => Memory::Store(Recorder::start(store, self.head.clone())),
+            None => Memory::Digest(RunHasher::new()),
+        };
+        Sinks {
+            records,
+            events: self.options.events,
+            memory,
+            report: Report::new(view, total),
+            reader_gone: false,
+            write_error: None,
+        }
+    }
+
+    /// Nothing asked for exists, or nothing was asked for: no Python is needed to say so.
+    fn without_server(&mut self, request: &Request, began: Instant) -> anyhow::Result<Exit> {
+        let ids = request.ids.clone().unwrap_or_default();
+        let mut sinks = self.sinks(ids.len() as u64);
+        let mut tally = Tally::default();
+        give_not_found(&ids, &mut tally, &mut sinks);
+        self.finish(sinks, Outcomes { tally, ending: self.ending_before(false) }, began)
+    }
+
+    fn ending_before(&self, continue_on_errors: bool) -> Ending {
+        let goes_on = self.options.continue_on_collection_errors || continue_on_errors;
+        if self.collect_errors.is_empty() || goes_on { Ending::Complete } else { Ending::CollectionFailed }
+    }
+
+    fn with_server(
+        &mut self,
+        server: Server,
+        items: &[BriefItem],
+        selection: &Selection,
+        python: &Path,
+        began: Instant,
+    ) -> anyhow::Result<Exit> {
+        let Server { collected, writer, mut reader, mut process } = server;
+        let mut sinks = self.sinks((selection.order.len() + selection.not_found.len()) as u64);
+        collected.warnings.iter().for_each(|warning| sinks.report.warning(warning.clone()));
+        let ending = self.ending_before(collected.continue_on_collection_errors);
+        let mut tally = Tally::default();
+        give_not_found(&selection.not_found, &mut tally, &mut sinks);
+        if ending == Ending::CollectionFailed || selection.order.is_empty() {
+            for &item in &selection.order {
+                let result = result::not_run(&items[item as usize].node_id, "errors during collection");
+                tally.add(result.outcome);
+                sinks.result(result);
+            }
+            Server { collected, writer, reader, process }.end();
+            return self.finish(sinks, Outcomes { tally, ending }, began);
+        }
+        let workers = match self.options.workers {
+            Workers::Auto => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            Workers::Exactly(count) => count.max(1),
+        };
+        let events = crossbeam_channel::unbounded();
+        watch_signals(events.0.clone())?;
+        let here = self.options.workers == Workers::Exactly(0);
+        let mut waited_for = None;
+        let host = if here {
+            Host::Here { writer, process: process.take() }
+        } else if self.spawns(&collected, &mut sinks) {
+            Server { collected: collected.clone(), writer, reader, process: process.take() }.end();
+            let cwd = std::env::current_dir().context("cannot read the current folder")?;
+            let mut options = vec![rootdir_option(&collected.rootdir, &cwd)];
+            options.extend(collected.inipath.iter().flat_map(|path| ["-c".to_string(), path.clone()]));
+            options.extend(self.options.pytest.pytest_args.iter().cloned());
+            Host::Spawn(SpawnRecipe {
+                python: python.to_path_buf(),
+                options,
+                rootdir: PathBuf::from(&collected.rootdir),
+            })
+        } else {
+            let sender = events.0.clone();
+            waited_for = Some(std::thread::spawn(move || {
+                while let Ok(Some(message)) = reader.next() {
+                    if sender.send(Event::Server(Some(message))).is_err() {
+                        return;
+                    }
+                }
+                // The dispatcher may be gone already.
+                let _ = sender.send(Event::Server(None));
+            }));
+            Host::Fork(writer)
+        };
+        let (mut outcomes, host) = dispatcher::run(Dispatcher {
+            items,
+            order: &selection.order,
+            host,
+            workers: if here { 1 } else { workers },
+            maxfail: self.options.maxfail.unwrap_or(collected.maxfail),
+            live_output: collected.live_output,
+            uid: run_uid(&self.head),
+            sinks: &mut sinks,
+            events,
+        });
+        for outcome in Outcome::ALL {
+            (0..tally.of(outcome)).for_each(|_| outcomes.tally.add(outcome));
+        }
+        // The server ends with its connection; it is waited for so that nothing outlives the run.
+        if let Host::Fork(mut writer) = host {
+            // A server that is gone has said so already.
+            let ran = if collected.holds_failures { &selection.order[..] } else { &[] };
+            let _ = writer.send(&sinks.for_last_failed(items, ran), &[]);
+            writer.close();
+        }
+        let exit = self.finish(sinks, outcomes, began);
+        if let Some(thread) = waited_for {
+            // It ends with the server, and has nothing to say.
+            let _ = thread.join();
+        }
+        if let Some(mut process) = process {
+            let printed = process.printed();
+            if exit.as_ref().is_ok_and(|exit| *exit == Exit::Internal) {
+                // What a broken server said before it ended; a stderr that is closed has no reader.
+                let _ = std::io::Write::write_all(&mut std::io::stderr(), printed.as_bytes());
+            }
+            process.wait().context("cannot wait for the server")?;
+        }
+        exit
+    }
+
+    /// Whether workers are to be interpreters of their own.
+    fn spawns(&self, collected: &Collected, sinks: &mut Sinks) -> bool {
+        match (self.options.exec, collected.fork_hazards.first()) {
+            (Exec::Spawn, _) => true,
+            (Exec::Fork, _) | (Exec::Auto, None) => false,
+            (Exec::Auto, Some(hazard)) => {
+                sinks.report.note(&format!(
+                    "workers are started as interpreters of their own, because forking is unsafe with {hazard} (--exec fork forks all the same)"
+                ));
+                true
+            }
+        }
+    }
+
+    /// Completes the record, the history and the report.
+    fn finish(&mut self, mut sinks: Sinks, outcomes: Outcomes, began: Instant) -> anyhow::Result<Exit> {
+        let Outcomes { tally, ending } = outcomes;
+        let errors_beside = if ending == Ending::CollectionFailed { 0 } else { self.collect_errors.len() as u64 };
+        let exit = exit_code(&ending, &tally, errors_beside, self.empty_is_fine);
+        let mut totals = RunComplete {
+            run_id: String::new(),
+            total: tally.total(),
+            passed: tally.of(Outcome::Passed),
+            failed: tally.of(Outcome::Failed),
+            errors: tally.of(Outcome::Error),
+            skipped: tally.of(Outcome::Skipped),
+            xfailed: tally.of(Outcome::Xfailed),
+            xpassed: tally.of(Outcome::Xpassed),
+            not_run: tally.of(Outcome::NotRun),
+            deselected: self.deselected,
+            collection_errors: self.collect_errors.len() as u64,
+            duration_ms: rounded_ms(began.elapsed().as_secs_f64() * 1000.0),
+            exit_code: exit.code(),
+        };
+        let interrupted = matches!(ending, Ending::Interrupted { .. });
+        for warning in sinks.remember(&mut totals, &self.head, interrupted) {
+            sinks.report.last_word(warning);
+        }
+        sinks.complete(totals);
+        if let Some(error) = &sinks.write_error {
+            sinks.report.last_word(format!("{:#}", anyhow::anyhow!(error.to_string())));
+        }
+        let end = End {
+            tally: &tally,
+            ending: &ending,
+            collect_errors: &self.collect_errors,
+            skipped_files: &self.skipped_files,
+            deselected: self.deselected,
+        };
+        let shown = sinks.report.finish(&end);
+        // A run whose reader went away must not look passed.
+        Ok(if (sinks.reader_gone || !shown) && exit == Exit::Ok { Exit::Interrupted } else { exit })
+    }
+}
+
+fn give_not_found(ids: &[Box<str>], tally: &mut Tally, sinks: &mut Sinks) {
+    for id in ids {
+        let result = result::not_run(id, "not found");
+        tally.add(result.outcome);
+        sinks.result(result);
+    }
+}
+
+/// Ctrl-C, a closed terminal and a polite kill reach the loop as events.
+fn watch_signals(events: Sender<Event>) -> anyhow::Result<()> {
+    let mut signals =
+        signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]).context("cannot watch for signals")?;
+    std::thread::spawn(move || {
+        for signal in signals.forever() {
+            if events.send(Event::Signal(signal)).is_err() {
+                return;
+            }
+        }
+    });
+    Ok(())
+}
+
+/// A name for the run, as xdist's testrunuid: 32 hex digits.
+fn run_uid(head: &RunHead) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(head.started_at_us.to_le_bytes());
+    hasher.update(std::process::id().to_le_bytes());
+    hasher.update(head.host.as_bytes());
+    hasher.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+}

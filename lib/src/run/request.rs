@@ -1,0 +1,200 @@
+//! Owns which tests are asked for: from arguments or from a stream, and which
+//! collected items those are.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{IsTerminal, Read};
+use std::path::{Component, Path, PathBuf};
+
+use crate::cli::{Fault, PytestArgs};
+use crate::record::{CollectError, Collection, Kind, Shard};
+use crate::server::BriefItem;
+use crate::stream::{Form, Reader, StreamError, decode};
+use crate::test_id::{file_of, is_within};
+
+/// What is asked for.
+#[derive(Debug, Default)]
+pub(super) struct Request {
+    /// Ids relative to rootdir, in order; `None`: everything that is collected.
+    pub ids: Option<Vec<Box<str>>>,
+    /// What pytest is to collect.
+    pub paths: Vec<String>,
+    /// Whether ids came through a pipe, so that their server may still wait.
+    pub piped: bool,
+    /// rootdir, where the stream said it.
+    pub rootdir: Option<String>,
+    /// By what name the stream's server waits.
+    pub server: Option<String>,
+    /// Errors of the collection that made the stream.
+    pub collect_errors: Vec<CollectError>,
+    /// Tests that collection deselected.
+    pub deselected: u64,
+    /// The shard the stream is.
+    pub shard: Option<Shard>,
+}
+
+impl Request {
+    /// Reads the arguments, or without any the stream on stdin; with neither,
+    /// the whole suite is meant.
+    pub(super) fn read(pytest: &PytestArgs, cwd: &Path) -> anyhow::Result<Request> {
+        if !pytest.paths.is_empty() {
+            return Ok(Request::of_arguments(&pytest.paths, cwd));
+        }
+        let stdin = std::io::stdin();
+        if stdin.is_terminal() {
+            return Ok(Request::default());
+        }
+        Ok(Request::of_stream(stdin.lock(), cwd)?)
+    }
+
+    /// As for pytest, except that a node id only chooses among what its file holds:
+    /// one that does not exist costs its own result, not the run.
+    fn of_arguments(arguments: &[String], cwd: &Path) -> Request {
+        if !arguments.iter().any(|argument| argument.contains("::")) {
+            return Request { paths: arguments.to_vec(), ..Request::default() };
+        }
+        let mut paths = Vec::new();
+        for argument in arguments {
+            let file = file_of(argument);
+            // pytest says best what is wrong with a path that is not there.
+            let path = if cwd.join(file).exists() { file } else { argument };
+            if !paths.iter().any(|known| known == path) {
+                paths.push(path.to_string());
+            }
+        }
+        Request {
+            ids: Some(arguments.iter().map(|argument| argument.as_str().into()).collect()),
+            paths,
+            ..Request::default()
+        }
+    }
+
+    fn of_stream(source: impl Read, cwd: &Path) -> Result<Request, StreamError> {
+        let mut request = Request { piped: true, ..Request::default() };
+        let mut ids = Vec::new();
+        let mut reader = Reader::new(source);
+        while let Some((record, bytes)) = reader.next_envelope()? {
+            let (form, number) = (reader.form().unwrap_or(Form::Ids), reader.number());
+            match record.kind {
+                Kind::Test | Kind::Result => ids.push(record.node_id),
+                Kind::CollectError => request.collect_errors.push(decode(form, &bytes, number)?),
+                Kind::Shard => request.shard = Some(decode(form, &bytes, number)?),
+                Kind::Collection => {
+                    let collection: Collection = decode(form, &bytes, number)?;
+                    request.deselected += collection.deselected;
+                    request.rootdir = Some(collection.rootdir);
+                    request.server = collection.server;
+                }
+                Kind::Started | Kind::RunComplete | Kind::Other => {}
+            }
+        }
+        let base = base_folder(&ids, request.rootdir.as_deref(), cwd);
+        let mut seen = HashSet::new();
+        for id in &ids {
+            let file = file_of(id);
+            if seen.insert(file) && base.join(file).exists() {
+                request.paths.push(base.join(file).display().to_string());
+            }
+        }
+        request.ids = Some(ids);
+        Ok(request)
+    }
+
+    /// Whether nothing at all is asked for.
+    pub(super) fn is_empty(&self) -> bool {
+        self.ids.as_ref().is_some_and(Vec::is_empty)
+    }
+
+    /// Whether files failed to collect before, so that nothing would run anyway.
+    pub(super) fn nothing_exists(&self) -> bool {
+        self.ids.is_some() && self.paths.is_empty()
+    }
+}
+
+/// The folder the ids of a stream are relative to: what the stream says, else
+/// `cwd` or the nearest folder above it that holds the first of their files.
+fn base_folder(ids: &[Box<str>], rootdir: Option<&str>, cwd: &Path) -> PathBuf {
+    if let Some(rootdir) = rootdir {
+        return PathBuf::from(rootdir);
+    }
+    let first = ids.first().map(|id| file_of(id)).unwrap_or_default();
+    cwd.ancestors().find(|folder| folder.join(first).exists()).unwrap_or(cwd).to_path_buf()
+}
+
+/// Which items are asked for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Selection {
+    /// Item numbers, each once, in the order asked for.
+    pub order: Vec<u32>,
+    /// Ids that name nothing.
+    pub not_found: Vec<Box<str>>,
+}
+
+impl Selection {
+    /// Finds what `request` asks for among `items`. Ids given as arguments are
+    /// relative to `cwd`, those of a stream to `rootdir`.
+    pub(super) fn of(request: &Request, items: &[BriefItem], rootdir: &Path, cwd: &Path) -> Selection {
+        let Some(ids) = &request.ids else {
+            return Selection { order: (0..items.len() as u32).collect(), not_found: Vec::new() };
+        };
+        let mut by_id: HashMap<&str, Vec<u32>> = HashMap::with_capacity(items.len());
+        let mut by_file: HashMap<&str, Vec<u32>> = HashMap::new();
+        for (number, item) in items.iter().enumerate() {
+            by_id.entry(&item.node_id).or_default().push(number as u32);
+            by_file.entry(file_of(&item.node_id)).or_default().push(number as u32);
+        }
+        let mut selection = Selection::default();
+        let mut taken = vec![false; items.len()];
+        let mut missed = HashSet::new();
+        for id in ids {
+            let id = if request.piped { id.clone() } else { relative_to(rootdir, &cwd.join(&**id)) };
+            let found = match (by_id.get(&*id), by_file.get(file_of(&id))) {
+                (Some(numbers), _) => numbers.clone(),
+                (None, Some(file)) => within(file.iter().copied(), &id, items),
+                // A folder: looked for among all.
+                (None, None) => within(0..items.len() as u32, &id, items),
+            };
+            if found.is_empty() && missed.insert(id.clone()) {
+                selection.not_found.push(id);
+            }
+            for number in found {
+                if !std::mem::replace(&mut taken[number as usize], true) {
+                    selection.order.push(number);
+                }
+            }
+        }
+        selection
+    }
+}
+
+fn within(numbers: impl Iterator<Item = u32>, ancestor: &str, items: &[BriefItem]) -> Vec<u32> {
+    numbers.filter(|&number| is_within(&items[number as usize].node_id, ancestor)).collect()
+}
+
+/// `path` (whose last part may go on with `::`) as it stands in node ids: without
+/// `.` and `..`, relative to rootdir where it lies below it.
+fn relative_to(rootdir: &Path, path: &Path) -> Box<str> {
+    let mut plain = PathBuf::new();
+    // What stands in brackets is no path, whatever it looks like.
+    let text = path.to_string_lossy();
+    let (file, rest) = text.find("::").map_or((&*text, ""), |at| text.split_at(at));
+    for component in Path::new(file).components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                plain.pop();
+            }
+            other => plain.push(other),
+        }
+    }
+    let relative = plain.strip_prefix(rootdir).unwrap_or(&plain);
+    format!("{}{rest}", relative.display()).into()
+}
+
+/// What to say when there is nothing to run.
+pub(super) fn nothing_asked() -> Fault {
+    Fault::nothing_to_run("no tests on stdin; to run the whole suite: rpt-run .")
+}
+
+#[cfg(test)]
+#[path = "request_tests.rs"]
+mod tests;

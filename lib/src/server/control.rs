@@ -1,0 +1,280 @@
+//! Owns the control socket: framing, requests to the shim and its answers.
+//! The shim's side of the same words is `shim/rpt_shim/wire.py` and `server.py`.
+
+use std::io::{IoSlice, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use serde::{Deserialize, Serialize};
+
+use super::ServerError;
+
+/// Larger than any chunk of items the shim sends.
+const MAX_FRAME: usize = 256 << 20;
+
+/// Who a worker is, by pytest-xdist's names.
+#[derive(Debug, Clone, Serialize)]
+pub struct Identity {
+    /// `gw0`, `gw1`, …
+    pub worker: String,
+    /// How many workers there are.
+    pub count: usize,
+    /// The run's name, the same in every worker.
+    pub uid: String,
+}
+
+impl Identity {
+    /// The variables that say so to the tests.
+    pub fn environment(&self) -> [(&'static str, String); 3] {
+        [
+            ("PYTEST_XDIST_WORKER", self.worker.clone()),
+            ("PYTEST_XDIST_WORKER_COUNT", self.count.to_string()),
+            ("PYTEST_XDIST_TESTRUNUID", self.uid.clone()),
+        ]
+    }
+}
+
+/// What is asked of the shim.
+#[derive(Debug, Serialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub enum Request {
+    /// Describe the items.
+    Items {
+        /// With everything a `test` record holds; else id and group.
+        full: bool,
+    },
+    /// Fork a worker; its pipes travel with the request.
+    Fork {
+        /// Who it is.
+        identity: Identity,
+        /// Stop after so many failures; 0: never.
+        maxfail: u32,
+    },
+    /// Run in this very process; its pipes travel with the request.
+    Run {
+        /// Who it is; none where it is no worker (`-n 0`).
+        identity: Option<Identity>,
+        /// Stop after so many failures; 0: never.
+        maxfail: u32,
+    },
+    /// Keep for pytest's own `--lf` what failed among what ran.
+    Remember {
+        /// Ids of tests that failed or were in error.
+        failed: Vec<Box<str>>,
+        /// Ids of all tests that ran.
+        ran: Vec<Box<str>>,
+    },
+    /// Wait for another client.
+    Linger {
+        /// Where to listen.
+        socket: String,
+        /// For how long.
+        seconds: u32,
+    },
+}
+
+/// What the shim says.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum FromServer {
+    /// Collection is over.
+    Collected(Box<Collected>),
+    /// pytest ended without coming to run tests.
+    Ended {
+        /// pytest's exit code.
+        exit_code: u8,
+    },
+    /// The interpreter cannot be used.
+    Unusable {
+        /// Why, and what to do.
+        message: String,
+    },
+    /// A worker was forked.
+    Forked {
+        /// Its name.
+        worker: String,
+        /// Its process, and its process group.
+        pid: i32,
+    },
+    /// A worker's process ended.
+    Exited {
+        /// Its name.
+        worker: String,
+        /// Its process.
+        pid: i32,
+        /// As `waitpid` gave it.
+        status: i32,
+    },
+    /// It listens.
+    Lingering,
+    /// A request it did not understand.
+    Refused {
+        /// Why.
+        message: String,
+    },
+}
+
+/// What a server collected.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Collected {
+    /// How many items.
+    pub count: usize,
+    /// What could not be collected.
+    pub errors: Vec<crate::record::CollectError>,
+    /// Files skipped as a whole.
+    pub skipped_files: Vec<SkippedFile>,
+    /// Warnings of start-up and collection.
+    pub warnings: Vec<Warning>,
+    /// How many tests were deselected.
+    pub deselected: u64,
+    /// Start of pytest to end of collection, in milliseconds.
+    pub duration_ms: f64,
+    /// pytest's rootdir.
+    pub rootdir: String,
+    /// pytest's configuration file, where there is one.
+    pub inipath: Option<String>,
+    /// `3.11.7`
+    pub python_version: String,
+    /// `9.2.0`
+    pub pytest_version: String,
+    /// pytest's cache holds failures of an earlier run.
+    pub holds_failures: bool,
+    /// Options of pytest's that have no meaning with workers.
+    pub refused: Vec<String>,
+    /// What tests print is meant to be seen as it comes (`-s`).
+    pub live_output: bool,
+    /// `--maxfail` from pytest's own configuration; 0: none.
+    pub maxfail: u32,
+    /// `--continue-on-collection-errors` from pytest's own configuration.
+    pub continue_on_collection_errors: bool,
+    /// Threads and modules that may not survive a fork.
+    pub fork_hazards: Vec<String>,
+    /// The server's process.
+    pub pid: i32,
+    /// For a server that waited: a file that changed since it collected.
+    #[serde(default)]
+    pub stale: Option<String>,
+}
+
+/// A file that skipped itself at import.
+#[derive(Debug, Clone, Deserialize)]
+pub struct SkippedFile {
+    /// Relative to rootdir.
+    pub file_path: String,
+    /// The reason.
+    pub message: String,
+}
+
+/// A warning, as pytest recorded it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Warning {
+    /// `config`, `collect` or `runtest`.
+    pub when: String,
+    /// The test during which it came; empty outside tests.
+    pub node_id: String,
+    /// Where it points to.
+    pub file_path: String,
+    /// 1-based.
+    pub lineno: u32,
+    /// The class's name.
+    pub category: String,
+    /// The text.
+    pub message: String,
+}
+
+#[derive(Deserialize)]
+struct Items<T> {
+    items: Vec<T>,
+}
+
+/// The sending half.
+pub struct ControlWriter(UnixStream);
+
+/// The receiving half.
+pub struct ControlReader(UnixStream);
+
+/// Both halves of a connection.
+pub(super) fn split(stream: UnixStream) -> std::io::Result<(ControlWriter, ControlReader)> {
+    Ok((ControlWriter(stream.try_clone()?), ControlReader(stream)))
+}
+
+impl ControlWriter {
+    /// Sends a request, and descriptors with its first byte.
+    pub fn send(&mut self, request: &Request, fds: &[BorrowedFd]) -> Result<(), ServerError> {
+        self.send_json(request, fds)
+    }
+
+    pub(super) fn send_boot(&mut self, boot: &impl Serialize) -> Result<(), ServerError> {
+        self.send_json(boot, &[])
+    }
+
+    fn send_json(&mut self, message: &impl Serialize, fds: &[BorrowedFd]) -> Result<(), ServerError> {
+        let body = serde_json::to_vec(message).map_err(lost)?;
+        let mut frame = (body.len() as u32).to_le_bytes().to_vec();
+        frame.extend(body);
+        let raw: Vec<_> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+        let mut sent = 0;
+        if !raw.is_empty() {
+            let rights = [ControlMessage::ScmRights(&raw)];
+            let first = [IoSlice::new(&frame)];
+            sent = sendmsg::<()>(self.0.as_raw_fd(), &first, &rights, MsgFlags::empty(), None).map_err(lost)?;
+        }
+        self.0.write_all(&frame[sent..]).map_err(lost)
+    }
+
+    /// Says that no more requests come.
+    pub fn close(&mut self) {
+        // The other side may be gone already.
+        let _ = self.0.shutdown(Shutdown::Write);
+    }
+}
+
+impl ControlReader {
+    /// The next message; `None` when the server is gone.
+    #[expect(clippy::should_implement_trait, reason = "it can fail, and is no iterator")]
+    pub fn next(&mut self) -> Result<Option<FromServer>, ServerError> {
+        let Some(frame) = self.frame()? else {
+            return Ok(None);
+        };
+        serde_json::from_slice(&frame).map(Some).map_err(lost)
+    }
+
+    /// The next chunk of items, as [`super::BriefItem`] or as [`crate::record::Test`];
+    /// `None` after the last. The shim sends an item's fields as an array, in the
+    /// order in which the struct declares them.
+    pub fn chunk<T: serde::de::DeserializeOwned>(&mut self) -> Result<Option<Vec<T>>, ServerError> {
+        let frame = self.frame()?.ok_or_else(|| lost("it ended while it described its items"))?;
+        let Items { items } = serde_json::from_slice::<Items<T>>(&frame).map_err(lost)?;
+        Ok((!items.is_empty()).then_some(items))
+    }
+
+    fn frame(&mut self) -> Result<Option<Vec<u8>>, ServerError> {
+        let mut length = [0; 4];
+        match self.0.read_exact(&mut length) {
+            Ok(()) => {}
+            Err(error) if is_end(&error) => return Ok(None),
+            Err(error) => return Err(lost(error)),
+        }
+        let length = u32::from_le_bytes(length) as usize;
+        if length > MAX_FRAME {
+            return Err(lost(format!("a message of {length} bytes")));
+        }
+        let mut frame = vec![0; length];
+        match self.0.read_exact(&mut frame) {
+            Ok(()) => Ok(Some(frame)),
+            Err(error) if is_end(&error) => Ok(None),
+            Err(error) => Err(lost(error)),
+        }
+    }
+}
+
+fn is_end(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), UnexpectedEof | ConnectionReset | BrokenPipe)
+}
+
+fn lost(reason: impl ToString) -> ServerError {
+    ServerError::Connection { reason: reason.to_string() }
+}

@@ -1,0 +1,295 @@
+//! Owns one fork server: starting it, attaching to one that waits, what it
+//! collected, and handing it on. Knows nothing of the run it will serve.
+
+mod control;
+mod handoff;
+mod shim;
+
+use std::io::{IsTerminal, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
+
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use serde::Deserialize;
+use thiserror::Error;
+
+pub use control::{Collected, ControlReader, ControlWriter, FromServer, Identity, Request, SkippedFile, Warning};
+pub use handoff::{attach, socket_path};
+
+use crate::cli::{Fault, one_line};
+use crate::exit::Exit;
+
+/// Why there is no server.
+#[derive(Debug, Error)]
+pub enum ServerError {
+    /// The interpreter could not be started.
+    #[error("cannot start {python}")]
+    Start {
+        /// The interpreter.
+        python: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The connection to it broke, or what it said makes no sense.
+    #[error("lost the connection to the Python process ({reason})")]
+    Connection {
+        /// What was seen.
+        reason: String,
+    },
+}
+
+/// How Python is started.
+#[derive(Debug, Clone)]
+pub struct Launch<'a> {
+    /// The interpreter.
+    pub python: &'a Path,
+    /// pytest's arguments: options, then paths.
+    pub args: &'a [String],
+    /// For a worker in an interpreter of its own: who it is.
+    pub identity: Option<&'a Identity>,
+    /// The user's terminal stays connected (`-n 0`), and pytest's own output goes to stderr.
+    pub terminal: bool,
+}
+
+/// A server that has collected.
+pub struct Server {
+    /// What it sent when it was ready.
+    pub collected: Collected,
+    /// Requests to it.
+    pub writer: ControlWriter,
+    /// Its answers.
+    pub reader: ControlReader,
+    /// The process, where this process started it.
+    pub process: Option<Started>,
+}
+
+/// A Python process that was started, and what it printed.
+pub struct Started {
+    child: Child,
+    printed: Option<JoinHandle<Vec<u8>>>,
+}
+
+impl Started {
+    /// The process's id, and its group's.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> std::io::Result<std::process::ExitStatus> {
+        self.child.wait()
+    }
+
+    /// What it printed on both streams; waits for its end.
+    pub fn printed(&mut self) -> String {
+        // A reader thread that panicked read nothing worth showing.
+        let bytes = self.printed.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+/// A Python process that was started but has not said yet what it collected.
+pub struct Starting {
+    started: Started,
+    writer: ControlWriter,
+    reader: ControlReader,
+}
+
+/// Starts Python with the shim. It imports and collects while the caller does
+/// something else; see [`Starting::ready`].
+pub fn start(launch: &Launch) -> Result<Starting, ServerError> {
+    let failed = |source| ServerError::Start { python: launch.python.to_path_buf(), source };
+    let (ours, theirs) = UnixStream::pair().map_err(failed)?;
+    // Everything else is close-on-exec; this one descriptor is meant to be inherited.
+    fcntl(&theirs, FcntlArg::F_SETFD(FdFlag::empty())).map_err(|error| failed(error.into()))?;
+    let mut command = Command::new(launch.python);
+    command.arg("-c").arg(shim::BOOT).arg(theirs.as_raw_fd().to_string());
+    if std::env::var_os("PYTHONHASHSEED").is_none_or(|value| value.is_empty()) {
+        // Suites that parametrize over sets have the same ids in every process.
+        command.env("PYTHONHASHSEED", "0");
+    }
+    let printed = if launch.terminal {
+        command.stdout(std::io::stderr());
+        if !std::io::stdin().is_terminal()
+            && let Ok(terminal) = std::fs::File::open("/dev/tty")
+        {
+            // stdin brought the tests; a debugger asks the person.
+            command.stdin(terminal);
+        }
+        None
+    } else {
+        let (output, into) = std::io::pipe().map_err(failed)?;
+        command.stdin(Stdio::null()).stderr(into.try_clone().map_err(failed)?).stdout(into);
+        // A group of its own: Ctrl-C is for rpt, which decides what it means.
+        command.process_group(0);
+        Some(output)
+    };
+    if let Some(identity) = launch.identity {
+        command.envs(identity.environment());
+    }
+    let child = command.spawn().map_err(failed)?;
+    drop((command, theirs));
+    let printed = printed.map(|mut output| {
+        std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            // What could be read is shown; a read that fails ends it.
+            let _ = output.read_to_end(&mut bytes);
+            bytes
+        })
+    });
+    let (mut writer, reader) = control::split(ours).map_err(failed)?;
+    writer.send_boot(&shim::boot(launch.args, launch.identity))?;
+    Ok(Starting { started: Started { child, printed }, writer, reader })
+}
+
+impl Starting {
+    /// The process's id, and its group's.
+    pub fn pid(&self) -> u32 {
+        self.started.pid()
+    }
+
+    /// Waits until it has collected. Where pytest ended before, the error carries
+    /// pytest's own text and exit code.
+    pub fn ready(mut self) -> anyhow::Result<Server> {
+        match self.reader.next()? {
+            Some(FromServer::Collected(collected)) => Ok(Server {
+                collected: *collected,
+                writer: self.writer,
+                reader: self.reader,
+                process: Some(self.started),
+            }),
+            Some(FromServer::Unusable { message }) => Err(Fault::usage(message).into()),
+            Some(FromServer::Ended { exit_code }) => {
+                drop((self.writer, self.reader));
+                Err(ended_early(exit_code, &self.started.printed()).into())
+            }
+            _ => {
+                drop((self.writer, self.reader));
+                let status = self.started.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
+                Err(ended_early(Exit::Internal.code(), &self.started.printed()).into())
+                    .map_err(|fault: anyhow::Error| fault.context(format!("Python ended before collecting ({status})")))
+            }
+        }
+    }
+}
+
+/// pytest ended before it collected: its message, on one line where it is one.
+fn ended_early(exit_code: u8, printed: &str) -> Fault {
+    let exit = match exit_code {
+        0 => Exit::Ok,
+        1 | 3 => Exit::Internal,
+        2 => Exit::Interrupted,
+        4 => Exit::Usage,
+        5 => Exit::NothingToRun,
+        other => Exit::Chosen(other),
+    };
+    if let Some(message) = usage_message(printed) {
+        return Fault::with_exit(exit, message);
+    }
+    if !printed.trim().is_empty() {
+        // What pytest explains over several lines is shown as it is; a stderr that is closed has no reader.
+        let _ = std::io::stderr().write_all(printed.as_bytes());
+        return Fault::with_exit(exit, format!("pytest ended with exit code {exit_code}, its message is above"));
+    }
+    Fault::with_exit(exit, format!("pytest ended with exit code {exit_code} and said nothing"))
+}
+
+/// The message behind pytest's `ERROR: `, where it is a line or, for a wrong
+/// option, behind argparse's `error: `.
+fn usage_message(printed: &str) -> Option<String> {
+    let (_, message) =
+        printed.split_once("ERROR: ").filter(|(before, _)| before.is_empty() || before.ends_with('\n'))?;
+    if message.starts_with("usage: ") {
+        let line = message.lines().find_map(|line| line.split_once(": error: "))?;
+        return Some(one_line(line.1));
+    }
+    let errors: Vec<&str> = message.lines().filter(|line| !line.trim().is_empty()).collect();
+    Some(one_line(&errors.join("; ").replace("ERROR: ", "")))
+}
+
+impl Server {
+    /// All items, as far as running needs them.
+    pub fn brief_items(&mut self) -> Result<Vec<BriefItem>, ServerError> {
+        self.writer.send(&Request::Items { full: false }, &[])?;
+        let mut items = Vec::with_capacity(self.collected.count);
+        while let Some(chunk) = self.reader.chunk()? {
+            items.extend::<Vec<BriefItem>>(chunk);
+        }
+        Ok(items)
+    }
+
+    /// Asks for all items with everything pytest knows; read them with
+    /// [`ControlReader::chunk`] until it gives `None`.
+    pub fn ask_full_items(&mut self) -> Result<(), ServerError> {
+        self.writer.send(&Request::Items { full: true }, &[])
+    }
+
+    /// Makes the server wait at `socket` for another client, for `seconds`.
+    /// When this returns it listens and holds none of this process's streams.
+    pub fn linger(&mut self, socket: &Path, seconds: u32) -> Result<(), ServerError> {
+        self.writer.send(&Request::Linger { socket: socket.display().to_string(), seconds }, &[])?;
+        match self.reader.next()? {
+            Some(FromServer::Lingering) => Ok(()),
+            other => Err(ServerError::Connection { reason: format!("no answer to linger: {other:?}") }),
+        }
+    }
+
+    /// Ends the server and waits until it is gone.
+    pub fn end(mut self) {
+        self.writer.close();
+        // Whatever it still says, its end is what is waited for.
+        while let Ok(Some(_)) = self.reader.next() {}
+        if let Some(mut process) = self.process.take() {
+            let _ = process.wait();
+        }
+    }
+}
+
+/// An item as running needs it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct BriefItem {
+    /// pytest's node id.
+    pub node_id: Box<str>,
+    /// The name of its xdist_group mark.
+    pub group: Option<Box<str>>,
+}
+
+/// The pipes of one worker, dispatcher's side and worker's side.
+pub struct Pipes {
+    /// Item numbers to the worker.
+    pub work: std::io::PipeWriter,
+    /// The other end, to take back what no worker claimed.
+    pub unclaimed: std::io::PipeReader,
+    /// What the worker reports.
+    pub results: std::io::PipeReader,
+    /// What it prints outside capture.
+    pub output: std::io::PipeReader,
+    /// Closed when this process ends, however it ends: the worker ends with it.
+    pub lifeline: std::io::PipeWriter,
+    /// Work, results, output and lifeline for the worker, in this order.
+    pub theirs: [OwnedFd; 4],
+}
+
+impl Pipes {
+    /// A new set.
+    pub fn new() -> std::io::Result<Pipes> {
+        let (unclaimed, work) = std::io::pipe()?;
+        let (results, their_results) = std::io::pipe()?;
+        let (output, their_output) = std::io::pipe()?;
+        let (their_lifeline, lifeline) = std::io::pipe()?;
+        let their_work = unclaimed.try_clone()?;
+        Ok(Pipes {
+            work,
+            unclaimed,
+            results,
+            output,
+            lifeline,
+            theirs: [their_work.into(), their_results.into(), their_output.into(), their_lifeline.into()],
+        })
+    }
+}

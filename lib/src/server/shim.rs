@@ -1,0 +1,40 @@
+//! Owns the shim's source, carried inside the binary, and the message that boots it.
+
+use serde::Serialize;
+
+use super::control::Identity;
+
+/// The program given to `python -c`.
+pub(super) const BOOT: &str = include_str!("../../shim/boot.py");
+
+/// The shim's modules in the order in which they may import each other.
+const MODULES: [(&str, &str); 10] = [
+    ("interpreter", include_str!("../../shim/rpt_shim/interpreter.py")),
+    ("wire", include_str!("../../shim/rpt_shim/wire.py")),
+    ("inventory", include_str!("../../shim/rpt_shim/inventory.py")),
+    ("reports", include_str!("../../shim/rpt_shim/reports.py")),
+    ("surroundings", include_str!("../../shim/rpt_shim/surroundings.py")),
+    ("identity", include_str!("../../shim/rpt_shim/identity.py")),
+    ("cache", include_str!("../../shim/rpt_shim/cache.py")),
+    ("worker", include_str!("../../shim/rpt_shim/worker.py")),
+    ("server", include_str!("../../shim/rpt_shim/server.py")),
+    ("main", include_str!("../../shim/rpt_shim/main.py")),
+];
+
+/// The first message to a new process.
+#[derive(Serialize)]
+pub(super) struct Boot<'a> {
+    modules: [(&'static str, &'static str); MODULES.len()],
+    settings: Settings<'a>,
+}
+
+#[derive(Serialize)]
+struct Settings<'a> {
+    args: &'a [String],
+    identity: Option<&'a Identity>,
+}
+
+/// The boot message for a process with these pytest arguments.
+pub(super) fn boot<'a>(args: &'a [String], identity: Option<&'a Identity>) -> Boot<'a> {
+    Boot { modules: MODULES, settings: Settings { args, identity } }
+}

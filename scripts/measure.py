@@ -1,0 +1,96 @@
+"""Runs one command line and prints what it cost, as one JSON object.
+
+    python3 scripts/measure.py [--memory] COMMAND_LINE
+
+wall_s: until the command line ends. cpu_s: user and system time of every process it
+started, those that were orphaned included: this process is a child subreaper, so a
+server that outlives a pipeline's first stage is still counted when it ends. exit_code: of the
+command line. With --memory also pss_mb: the highest sum, over all its processes, of
+the memory each one can be charged for (shared pages divided among their users),
+looked at every 20 ms; the looking costs time, so that run's times are not to be used.
+Linux only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import resource
+import subprocess
+import sys
+import threading
+import time
+
+PR_SET_CHILD_SUBREAPER = 36
+LOOK_EVERY = 0.02
+
+
+def descendants(root: int) -> list[int]:
+    """Every process below `root`, by the parents that /proc names."""
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as file:
+                    parent = int(file.read().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            children.setdefault(parent, []).append(int(name))
+    found, waiting = [], [root]
+    while waiting:
+        for child in children.get(waiting.pop(), []):
+            found.append(child)
+            waiting.append(child)
+    return found
+
+
+def proportional_kb(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", encoding="utf-8") as file:
+            return next((int(line.split()[1]) for line in file if line.startswith("Pss:")), 0)
+    except OSError:
+        return 0
+
+
+class MemoryWatch(threading.Thread):
+    """Remembers the highest sum."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.highest_kb = 0
+        self.over = threading.Event()
+
+    def run(self) -> None:
+        while not self.over.wait(LOOK_EVERY):
+            self.highest_kb = max(self.highest_kb, sum(map(proportional_kb, descendants(os.getpid()))))
+
+
+def main() -> None:
+    arguments = sys.argv[1:]
+    watch = MemoryWatch() if arguments[0] == "--memory" else None
+    if ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        sys.exit("scripts/measure.py: this system has no child subreaper")
+    if watch:
+        watch.start()
+    began = time.perf_counter()
+    # bash, for pipefail: the exit code of a pipeline is that of the stage that failed.
+    process = subprocess.Popen(["bash", "-c", arguments[-1]], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    code = process.wait()
+    wall = time.perf_counter() - began
+    while True:
+        try:
+            os.wait()
+        except ChildProcessError:
+            break
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cost = {"wall_s": wall, "cpu_s": usage.ru_utime + usage.ru_stime, "exit_code": code}
+    if watch:
+        watch.over.set()
+        watch.join()
+        cost["pss_mb"] = watch.highest_kb / 1024
+    print(json.dumps(cost))
+
+
+if __name__ == "__main__":
+    main()

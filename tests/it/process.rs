@@ -1,0 +1,51 @@
+//! Owns looking at processes: which ones of a project still live. Knows /proc.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::time::{Duration, Instant};
+
+/// The variable that marks the processes of one project: children inherit it.
+pub(crate) const MARK: &str = "RPT_IT_PROJECT";
+
+/// How long a process may take to go: a server that nobody attached to waits some seconds.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Looks again and again until `done` holds; false when it did not in `PATIENCE`.
+pub(crate) fn poll(mut done: impl FnMut() -> bool) -> bool {
+    let until = Instant::now() + PATIENCE;
+    while !done() {
+        if Instant::now() > until {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    true
+}
+
+/// The marked processes that are left when patience ends: none, if all is well.
+pub(crate) fn wait_until_gone(mark: &OsStr) -> Vec<String> {
+    let mut left = Vec::new();
+    poll(|| {
+        left = living(mark);
+        left.is_empty()
+    });
+    left
+}
+
+/// `pid command line` of every process that carries the mark. Empty where there is no /proc.
+pub(crate) fn living(mark: &OsStr) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let wanted = [MARK.as_bytes(), b"=", mark.as_bytes()].concat();
+    let mut found = Vec::new();
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let carries = std::fs::read(path.join("environ"))
+            .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|variable| variable == wanted));
+        if carries {
+            let line = std::fs::read(path.join("cmdline")).unwrap_or_default();
+            let words = String::from_utf8_lossy(&line).replace('\0', " ");
+            found.push(format!("{} {words}", entry.file_name().to_string_lossy()));
+        }
+    }
+    found
+}

@@ -1,0 +1,5 @@
+"""Collected because python_files says so."""
+
+
+def test_it():
+    pass

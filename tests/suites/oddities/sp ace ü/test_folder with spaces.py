@@ -1,0 +1,5 @@
+"""A path that is hard to quote."""
+
+
+def test_it():
+    pass

@@ -1,0 +1,2 @@
+def test_one(package_resource):
+    assert package_resource == [1]

@@ -1,0 +1,6 @@
+import pytest
+
+
+@pytest.mark.no_such_mark
+def test_it():
+    pass
