@@ -12,9 +12,37 @@ use crate::stream::{self, Input, StreamError};
 use crate::summary::TestSummary;
 use crate::unit::Subject;
 
-/// What history knows, by node id. Every test is looked up once and ids are long:
-/// the standard hasher takes twice as long for it.
-pub type Summaries = HashMap<Box<str>, TestSummary, foldhash::fast::RandomState>;
+/// What history knows, by node id. The table holds places in a list, as it grows by
+/// moving all it holds; ids are long, and the standard hasher takes twice as long for them.
+#[derive(Debug, Default)]
+pub struct Summaries {
+    places: HashMap<Box<str>, usize, foldhash::fast::RandomState>,
+    list: Vec<TestSummary>,
+}
+
+impl Summaries {
+    /// What history knows of the test.
+    pub fn get(&self, node_id: &str) -> Option<&TestSummary> {
+        self.list.get(*self.places.get(node_id)?)
+    }
+
+    /// Of how many tests it knows.
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Whether it knows of none.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Adds one. Its id becomes the key: kept twice, ids would be a third of what history weighs.
+    fn push(&mut self, mut summary: TestSummary) {
+        let node_id = std::mem::take(&mut summary.node_id);
+        self.places.insert(node_id.into_boxed_str(), self.list.len());
+        self.list.push(summary);
+    }
+}
 
 /// The history that a filter works with.
 #[derive(Debug, Default)]
@@ -35,11 +63,7 @@ impl Known {
         match Store::open_to_read(&path) {
             Err(HistoryError::Missing { .. }) => {}
             Err(error) => return Err(error),
-            Ok(store) => store.each_summary(|mut summary| {
-                // The id becomes the key: kept twice, it would be a third of what history weighs.
-                let node_id = std::mem::take(&mut summary.node_id);
-                summaries.insert(node_id.into_boxed_str(), summary);
-            })?,
+            Ok(store) => store.each_summary(|summary| summaries.push(summary))?,
         }
         Ok(Known { summaries, store: Some(path) })
     }

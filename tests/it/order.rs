@@ -125,3 +125,19 @@ fn feedback_says_how_likely_a_failure_is() {
     assert_eq!((&records[0]["node_id"], &records[1]["node_id"]), (&"a.py::flaky".into(), &"a.py::broken".into()));
     assert!(records[0]["why"].as_str().unwrap().starts_with("fails with "), "{}", records[0]);
 }
+
+#[test]
+fn the_history_is_that_of_the_project_the_records_come_from() {
+    let (here, mut there) = (project(), Project::new());
+    there.remember(&[("a.py::quick", Passed, 700.0), ("a.py::slow", Passed, 1.0)]);
+    let end = serde_json::json!({
+        "type": "collection", "node_count": 6, "errors": 0, "deselected": 0, "inventory_hash": "sha256:0",
+        "duration_ms": 1.0, "pytest_args": [], "rootdir": there.path(),
+    });
+    let stream = [test_lines(&SUITE[..2]), end.to_string().into_bytes()].concat();
+    assert_eq!(here.run("rpt-order", &["--by", "slowest"], &stream).ids(), ["a.py::quick", "a.py::slow"]);
+    assert_eq!(
+        here.run("rpt-order", &["--by", "slowest"], &test_lines(&SUITE[..2])).ids(),
+        ["a.py::slow", "a.py::quick"]
+    );
+}

@@ -1,6 +1,7 @@
 //! Owns the command line of rpt-order.
 
 use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
 use rpt::cli::Format;
@@ -47,6 +48,20 @@ pub(crate) struct Args {
     /// Say on stderr which history was used.
     #[arg(short, long)]
     pub(crate) verbose: bool,
+}
+
+impl Args {
+    /// The seed of `--by random`: as asked, else from the clock and named on stderr, so
+    /// that the order can be had again.
+    pub(crate) fn seed(&self) -> u64 {
+        if self.seed.is_some() || self.by != Strategy::Random {
+            return self.seed.unwrap_or(0);
+        }
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let seed = u64::from(since_epoch.subsec_micros());
+        eprintln!("rpt-order: --by random --seed {seed}");
+        seed
+    }
 }
 
 const EXAMPLES: &str = "\

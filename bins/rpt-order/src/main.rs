@@ -6,7 +6,6 @@ mod replay;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use args::Args;
@@ -39,7 +38,7 @@ fn run(args: Args) -> Result<Exit> {
         eprintln!("rpt-order: {}{}", known.note(), if no_history { ": tests stay as given" } else { "" });
     }
     let by = if no_history { Strategy::Given } else { args.by };
-    let seed = args.seed.unwrap_or_else(|| if by == Strategy::Random { drawn_seed() } else { 0 });
+    let seed = args.seed();
     let tests = filter::test_records(&input);
     let subjects = filter::subjects(&input, &tests, &known.summaries);
     let estimates = Estimates::of(&subjects);
@@ -52,12 +51,4 @@ fn run(args: Args) -> Result<Exit> {
     // The process ends here: giving 100,000 ids back one by one would take longer than ordering them.
     std::mem::forget((input, known));
     Ok(Exit::Ok)
-}
-
-/// A seed from the clock, named so that the order can be had again.
-fn drawn_seed() -> u64 {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let seed = u64::from(since_epoch.subsec_micros());
-    eprintln!("rpt-order: --by random --seed {seed}");
-    seed
 }

@@ -114,6 +114,8 @@ impl<'a> Refinement<'a> {
     /// lightest; `None` where no exchange helps.
     fn best_partner(&mut self, fullest: usize, find: exchange::Find) -> Option<(usize, Exchange)> {
         let mut best: Option<(u64, usize, Exchange)> = None;
+        // Sorting the others costs about ten looks each.
+        self.looked_at += 10 * self.totals.len();
         let mut others: Vec<usize> = (0..self.totals.len()).filter(|&shard| shard != fullest).collect();
         others.sort_by_key(|&shard| (self.totals[shard], shard));
         for other in others {

@@ -31,6 +31,9 @@ fn equal_loads_are_spread_by_number() {
 }
 
 proptest! {
+    // The search takes its time without optimisation.
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn never_worse_than_longest_first(loads in prop::collection::vec(0u64..5000, 0..80), shards in 1usize..12) {
         let assigned = balance(&loads, shards);
