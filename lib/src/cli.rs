@@ -150,7 +150,7 @@ pub fn as_usage(error: impl std::error::Error) -> Fault {
 pub fn main<Args: clap::Parser>(name: &str, body: impl FnOnce(Args) -> anyhow::Result<Exit>) -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
-        Err(error) => return parse_failure(&error),
+        Err(error) => return parse_failure(name, &error),
     };
     match body(args) {
         Ok(exit) => exit.into(),
@@ -162,11 +162,25 @@ pub fn main<Args: clap::Parser>(name: &str, body: impl FnOnce(Args) -> anyhow::R
     }
 }
 
-/// Help and version go to stdout with 0; a wrong argument is exit 4, as in pytest.
-fn parse_failure(error: &clap::Error) -> ExitCode {
-    // A terminal that went away cannot be told anything.
-    let _ = error.print();
-    if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() }
+/// Help and version go to stdout with 0; a wrong argument is one line and exit 4, as in pytest.
+fn parse_failure(name: &str, error: &clap::Error) -> ExitCode {
+    use clap::error::ErrorKind;
+    if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // A terminal that went away cannot be told anything.
+        let _ = error.print();
+        return if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() };
+    }
+    let text = error.render().to_string();
+    // What is wrong, then hints; the usage at the end is a --help away.
+    let said: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
+        .filter(|line| !line.is_empty())
+        .collect();
+    let said = said.join(" ");
+    eprintln!("{name}: {} (see {name} --help)", one_line(said.strip_prefix("error: ").unwrap_or(&said)));
+    Exit::Usage.into()
 }
 
 fn exit_of(error: &anyhow::Error) -> Exit {
