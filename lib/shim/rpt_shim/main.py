@@ -34,15 +34,16 @@ def main(control_socket: socket.socket, settings: dict[str, Any]) -> int:
             raise
         traceback.print_exc()
         code = 3
-    if server.forked or server.worker is not None:
-        # What the server registered or buffered before the fork is not this
-        # process's to run or to write: it leaves without the interpreter's end.
-        if server.worker is not None:
-            server.worker.results.send("finish", code)
+    if server.worker is not None:
+        server.worker.results.send("finish", code)
+    if not server.entered:
+        control.send({"type": "ended", "exit_code": code})
+    if server.forked or server.entered:
+        # Exit handlers run, but the interpreter is not taken apart object by object:
+        # in a worker most of them are the server's, and in both it takes as long as
+        # hundreds of tests and nothing can be seen of it.
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
-    if not server.entered:
-        control.send({"type": "ended", "exit_code": code})
     return code

@@ -181,17 +181,22 @@ class Server:
                     self.control = None
                     self._kill_children()
                     if self.listener is None:
-                        surroundings.write_no_report(session.config)
-                        return True
+                        return self._leave(session)
                 elif self._answer(session, *request):
                     return True
                 elif request[0]["op"] == "linger":
                     deadline = time.monotonic() + request[0]["seconds"]
             elif self.control is None and deadline is not None and time.monotonic() >= deadline:
                 self._stop_listening()
-                surroundings.write_no_report(session.config)
-                return True
+                return self._leave(session)
             self._reap()
+
+    def _leave(self, session: pytest.Session) -> bool:
+        """Ends a process that ran no test: nothing of one is left to be found when
+        pytest collects garbage at its end, five times over all that was collected."""
+        surroundings.write_no_report(session.config)
+        gc.freeze()
+        return True
 
     def _wait(self, deadline: float | None) -> list[Any]:
         poll = select.poll()
@@ -295,7 +300,14 @@ class Server:
         session.testsfailed = 0
         self.worker = Worker(session.config, wire.Results(results), wire.Work(work))
         session.config.pluginmanager.register(self.worker, "rpt-worker")
-        self.worker.run(session)
+        try:
+            self.worker.run(session)
+        finally:
+            # What tests left behind is found here, while pytest still listens for
+            # exceptions in finalizers. The five rounds at its own end then look at
+            # what is new since, not at every item of the suite again.
+            gc.collect()
+            gc.freeze()
 
     def _reap(self) -> None:
         for pid, (worker, descriptor) in list(self.children.items()):
