@@ -67,7 +67,7 @@ mod tests {
             xfail: true,
             ..Test::default()
         };
-        assert_eq!(hash(&[test]), "sha256:GOLDEN");
+        assert_eq!(hash(&[test]), "sha256:486901e607b0edbc6ba1b2ab4a4391a72703e501e300bf3919102d7b349e8995");
     }
 
     #[test]
