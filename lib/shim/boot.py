@@ -11,6 +11,8 @@ def _boot():
 
     # A view on the same socket: the shim opens its own.
     control = socket.socket(fileno=int(sys.argv[1]))
+    # What a conftest starts must not hold the connection open.
+    control.set_inheritable(False)
 
     def exactly(count):
         parts = []

@@ -7,6 +7,7 @@ in this very process) the same session goes on and runs items instead.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import select
@@ -35,6 +36,7 @@ class Server:
 
     def __init__(self, control: wire.Control, settings: dict[str, Any], gc_thresholds: tuple[int, int, int]) -> None:
         self.control: wire.Control | None = control
+        self.last_client: wire.Control | None = None
         self.settings = settings
         #: The collector's thresholds to restore once everything is collected.
         self.gc_thresholds = gc_thresholds
@@ -178,6 +180,8 @@ class Server:
             elif self.control is not None and self.control in readable:
                 request = self.control.receive()
                 if request is None:
+                    # Closed with the process: the client waits for that.
+                    self.last_client = self.control
                     self.control = None
                     self._kill_children()
                     if self.listener is None:
@@ -318,7 +322,9 @@ class Server:
                 os.close(descriptor)
             del self.children[pid]
             if self.control is not None:
-                self.control.send({"type": "exited", "worker": worker, "pid": pid, "status": status})
+                # A client that is gone is seen by the next look at its connection.
+                with contextlib.suppress(OSError):
+                    self.control.send({"type": "exited", "worker": worker, "pid": pid, "status": status})
 
     def _kill_children(self) -> None:
         """The client is gone, and with it every reason to run."""

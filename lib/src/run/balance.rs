@@ -117,7 +117,7 @@ impl State<'_> {
     }
 
     fn wants_worker(&self) -> bool {
-        let open = self.slots.iter().filter(|slot| slot.is_open()).count();
+        let open = self.slots.iter().filter(|slot| slot.status.is_none()).count();
         if open >= self.run.workers {
             return false;
         }
@@ -134,10 +134,10 @@ impl State<'_> {
 
     fn start_worker(&mut self) -> anyhow::Result<()> {
         let index = self.slots.len();
-        let open = self.slots.iter().filter(|slot| slot.is_open()).count();
+        let open = self.slots.iter().filter(|slot| slot.status.is_none()).count();
         let name = (0..)
             .map(|number| format!("gw{number}"))
-            .find(|name| !self.slots.iter().any(|slot| slot.is_open() && slot.name == *name));
+            .find(|name| !self.slots.iter().any(|slot| slot.status.is_none() && slot.name == *name));
         let identity =
             Identity { worker: name.unwrap_or_default(), count: self.run.workers, uid: self.run.uid.clone() };
         // Workers that collect by themselves must know all their files at once.

@@ -69,6 +69,7 @@ pub(super) fn run(dispatcher: Dispatcher) -> (Outcomes, Host) {
         stopped: None,
         killed_at: None,
         signalled: false,
+        session_fault: None,
         run: dispatcher,
     };
     state.run_to_end();
@@ -96,6 +97,8 @@ pub(super) struct State<'a> {
     killed_at: Option<Instant>,
     /// A signal came before.
     signalled: bool,
+    /// A worker's session ended badly although its tests did not.
+    session_fault: Option<String>,
 }
 
 impl State<'_> {
@@ -182,7 +185,6 @@ impl State<'_> {
             }
             Event::SpawnReady(index, numbers) => self.spawn_ready(index, numbers),
             Event::SpawnFailed(index, reason) => {
-                self.slots[index].drained = true;
                 self.slots[index].keep_tail(reason.as_bytes());
                 self.exited(index, 0);
             }
@@ -237,13 +239,23 @@ impl State<'_> {
                 self.stop(Ending::Interrupted { reason, exit_code: None });
             }
             Message::Warning(warning) => self.run.sinks.report.warning(warning),
-            Message::Finish => self.slots[index].finished = true,
+            Message::Finish { exit_code } => {
+                let slot = &mut self.slots[index];
+                slot.finished = true;
+                // 0, or 1 for failures that are in the reports; anything else a hook decided at the end.
+                if exit_code != 0 && !(exit_code == 1 && slot.failed) && self.stopped.is_none() {
+                    let reason = format!("the session of {} ended with exit code {exit_code}", slot.name);
+                    self.run.sinks.report.note(&reason);
+                    self.session_fault.get_or_insert(reason);
+                }
+            }
         }
     }
 
     fn reported(&mut self, index: usize, item: u32, at: f64, reports: Vec<PhaseReport>, interrupted_by: Option<&str>) {
-        self.failed_reports +=
-            reports.iter().filter(|report| report.outcome == "failed" && report.wasxfail.is_none()).count() as u64;
+        let failed = reports.iter().filter(|report| report.outcome == "failed" && report.wasxfail.is_none()).count();
+        self.failed_reports += failed as u64;
+        self.slots[index].failed |= failed > 0;
         let id = &self.run.items[item as usize].node_id;
         let mut result = result::reported(id, &self.slots[index].name, at, reports);
         if let (Some(reason), Outcome::NotRun) = (interrupted_by, result.outcome) {
@@ -342,6 +354,10 @@ impl State<'_> {
                 self.stop(Ending::Broken { reason: format!("{name} ended outside a test ({cause}) {last}") });
             }
         }
+        if self.stopped.is_none() && matches!(self.run.host, Host::Here { .. }) && self.left > 0 {
+            // There is no other process that could go on.
+            self.stop_with(Ending::Complete, format!("the process ended before it: {cause}"));
+        }
         if self.stopped.is_none() && !back.is_empty() {
             self.queue.push_front(back);
         }
@@ -409,7 +425,10 @@ impl State<'_> {
 
     /// What got no result gets one now: `not_run`, and why.
     fn conclude_run(mut self) -> (Outcomes, Host) {
-        let (ending, cause) = self.stopped.take().unwrap_or_default();
+        let (mut ending, cause) = self.stopped.take().unwrap_or_default();
+        if let (Ending::Complete, Some(reason)) = (&ending, self.session_fault.take()) {
+            ending = Ending::Broken { reason };
+        }
         let order = self.run.order;
         for &item in order {
             if !self.ended[item as usize] {

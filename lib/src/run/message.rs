@@ -21,8 +21,8 @@ pub(super) enum Message {
     Stop { failures: bool, reason: String },
     /// pytest recorded a warning.
     Warning(Warning),
-    /// The session ended with this exit code.
-    Finish,
+    /// The session ended with this exit code of pytest's.
+    Finish { exit_code: i64 },
 }
 
 /// Reads one line.
@@ -65,7 +65,10 @@ pub(super) fn parse(line: &[u8]) -> Result<Message, serde_json::Error> {
             let (_, warning): (&str, Warning) = serde_json::from_slice(line)?;
             Message::Warning(warning)
         }
-        b"finish" => Message::Finish,
+        b"finish" => {
+            let (_, exit_code): (&str, i64) = serde_json::from_slice(line)?;
+            Message::Finish { exit_code }
+        }
         _ => return Err(serde::de::Error::custom(format!("unknown message {:?}", from(line)?))),
     })
 }

@@ -98,7 +98,10 @@ pub fn run(options: &RunOptions) -> anyhow::Result<Exit> {
     }
     let python = find_python(options.pytest.python.as_deref(), &cwd).map_err(as_usage)?;
     let mut server = obtain_server(options, &request, &python, &cwd)?;
-    refuse(options, &server.server.collected)?;
+    if let Err(fault) = refuse(options, &server.server.collected) {
+        server.server.end();
+        return Err(fault.into());
+    }
     let items = match std::mem::take(&mut server.items) {
         Some(items) => items,
         None => server.server.brief_items()?,
@@ -333,12 +336,11 @@ impl<'a> Run<'a> {
             let _ = thread.join();
         }
         if let Some(mut process) = process {
-            let printed = process.printed();
+            process.wait().context("cannot wait for the server")?;
             if exit.as_ref().is_ok_and(|exit| *exit == Exit::Internal) {
                 // What a broken server said before it ended; a stderr that is closed has no reader.
-                let _ = std::io::Write::write_all(&mut std::io::stderr(), printed.as_bytes());
+                let _ = std::io::Write::write_all(&mut std::io::stderr(), process.printed().as_bytes());
             }
-            process.wait().context("cannot wait for the server")?;
         }
         exit
     }

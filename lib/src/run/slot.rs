@@ -60,10 +60,12 @@ pub(super) struct Slot {
     pub numbers: Option<Numbers>,
     /// It can be given items.
     pub ready: bool,
+    /// It reported a failure.
+    pub failed: bool,
     work: Option<PipeWriter>,
-    unclaimed: PipeReader,
-    /// Open as long as this process lives.
-    _lifeline: PipeWriter,
+    unclaimed: Option<PipeReader>,
+    /// Open as long as this process and the worker live.
+    lifeline: Option<PipeWriter>,
     gone: Arc<AtomicBool>,
 }
 
@@ -95,9 +97,10 @@ impl Slot {
             tail: Vec::new(),
             numbers: None,
             ready: true,
+            failed: false,
             work: Some(work),
-            unclaimed,
-            _lifeline: lifeline,
+            unclaimed: Some(unclaimed),
+            lifeline: Some(lifeline),
             gone,
         }
     }
@@ -139,8 +142,8 @@ impl Slot {
     pub(super) fn take_back(&mut self) -> Vec<u32> {
         let mut taken = Vec::new();
         let mut bytes = [0; 4096];
-        while is_readable(&self.unclaimed, 0u8.into()) {
-            match self.unclaimed.read(&mut bytes) {
+        while let Some(unclaimed) = self.unclaimed.as_mut().filter(|pipe| is_readable(pipe, 0u8.into())) {
+            match unclaimed.read(&mut bytes) {
                 Ok(count @ 1..) => {
                     let numbers = bytes[..count]
                         .chunks_exact(4)
@@ -192,6 +195,8 @@ impl Slot {
         self.status = Some(status);
         self.gone.store(true, Ordering::Release);
         self.work = None;
+        self.unclaimed = None;
+        self.lifeline = None;
     }
 
     /// Keeps the end of what it printed outside capture.

@@ -68,6 +68,9 @@ pub struct Server {
     pub process: Option<Started>,
 }
 
+/// How long the text of a process is waited for.
+const PRINTED_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// A Python process that was started, and what it printed.
 pub struct Started {
     child: Child,
@@ -87,6 +90,14 @@ impl Started {
 
     /// What it printed on both streams; waits for its end.
     pub fn printed(&mut self) -> String {
+        // A process it left behind may hold the streams open for ever.
+        let patience = std::time::Instant::now() + PRINTED_PATIENCE;
+        while self.printed.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            if std::time::Instant::now() >= patience {
+                return String::new();
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
         // A reader thread that panicked read nothing worth showing.
         let bytes = self.printed.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
