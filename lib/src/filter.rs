@@ -121,7 +121,7 @@ pub fn read<Args: clap::CommandFactory>(flag: Option<&Path>, wanted: bool) -> Re
 
 /// The records of `input` that are tests, as indices.
 pub fn test_records(input: &Input) -> Vec<usize> {
-    let tests = input.records.iter().enumerate().filter(|(_, record)| record.kind == Kind::Test);
+    let tests = input.records.iter().enumerate().filter(|(_, record)| record.kind.is_test());
     tests.map(|(index, _)| index).collect()
 }
 

@@ -56,6 +56,11 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Whether the record names a test to run: a test, or what became of one.
+    pub fn is_test(self) -> bool {
+        matches!(self, Kind::Test | Kind::Result)
+    }
+
     /// The kind that the value of a field `type` names.
     pub fn of(name: &str) -> Kind {
         match name {

@@ -97,3 +97,23 @@ fn binary(name: &str) -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     tests.parent().and_then(Path::parent).unwrap().join(name)
 }
+
+/// Results are tests to rpt-run, so a shard of a result stream is a shard of its tests.
+#[test]
+fn results_are_ordered_and_sharded_like_tests() {
+    let results: String = (0..10)
+        .map(|number| format!("{{\"type\":\"result\",\"node_id\":\"t.py::t{number}\",\"outcome\":\"failed\",\"duration_ms\":1,\"message\":null}}\n"))
+        .collect();
+    let mut seen = 0;
+    for index in ["0", "1"] {
+        let shard = crate::command::Command::new(crate::project::binary("rpt-shard"));
+        let output = shard.args(["--index", index, "--total", "2", "--by", "count"]).stdin(results.clone()).run();
+        output.assert_code(0);
+        seen += output.of_type("result").len();
+    }
+    assert_eq!(seen, 10);
+    let order = crate::command::Command::new(crate::project::binary("rpt-order"));
+    let output = order.args(["--by", "random", "--seed", "3"]).stdin(results.clone()).run();
+    assert_eq!(output.of_type("result").len(), 10);
+    assert_ne!(output.text(), results);
+}

@@ -38,7 +38,7 @@ fn write_records<W: Write>(
 ) -> Result<(), StreamError> {
     let mut next = order.placed.iter();
     for record in &order.input.records {
-        let placed = if record.kind == Kind::Test { next.next() } else { None };
+        let placed = if record.kind.is_test() { next.next() } else { None };
         let Some(&placed) = placed else {
             out.forward(order.input, record)?;
             continue;
@@ -61,7 +61,7 @@ fn write_text(order: &Order, mut out: impl Write, why: impl Fn(Placed) -> String
     let mut next = order.placed.iter().enumerate();
     for record in &order.input.records {
         match record.kind {
-            Kind::Test => {
+            Kind::Test | Kind::Result => {
                 let Some((place, &placed)) = next.next() else { continue };
                 let test = &order.input.records[order.tests[placed.subject]];
                 let time = order.estimates.time_ms(placed.subject);

@@ -17,7 +17,7 @@ pub(crate) fn write_shard(
 ) -> Result<()> {
     let stdout = std::io::stdout().lock();
     let mut tests = 0..;
-    let mut in_shard = |kind| kind != Kind::Test || tests.next().is_some_and(&is_member);
+    let mut in_shard = |kind: Kind| !kind.is_test() || tests.next().is_some_and(&is_member);
     match form {
         OutputForm::Records(form) => {
             let mut out = Writer::new(stdout, form);
@@ -30,7 +30,7 @@ pub(crate) fn write_shard(
         OutputForm::Text => {
             let mut out = std::io::BufWriter::new(stdout);
             for record in input.records.iter().filter(|record| in_shard(record.kind)) {
-                if record.kind == Kind::Test {
+                if record.kind.is_test() {
                     writeln!(out, "{}", one_line(&record.node_id)).map_err(StreamError::Write)?;
                 }
             }

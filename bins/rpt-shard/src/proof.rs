@@ -36,6 +36,6 @@ fn read(name: &str) -> Result<Input> {
 fn shard_stream<'a>(name: &'a str, input: &'a Input) -> Result<ShardStream<'a>> {
     let last = input.records.iter().rev().find(|record| record.kind == Kind::Shard);
     let shard = last.map(|record| input.decode::<Shard>(record)).transpose().with_context(|| name.to_string())?;
-    let tests = input.records.iter().filter(|record| record.kind == Kind::Test);
+    let tests = input.records.iter().filter(|record| record.kind.is_test());
     Ok(ShardStream { name, shard, ids: tests.map(|record| &*record.node_id).collect() })
 }
