@@ -39,8 +39,8 @@ pub(super) struct Dispatcher<'a> {
     pub workers: usize,
     /// Stop after so many failed reports; 0: never.
     pub maxfail: u32,
-    /// What workers print is shown as it comes; else once they end, unless it
-    /// explains the end of one that died in a test.
+    /// What workers print is shown as it comes; else the end of it once they end,
+    /// unless it explains the end of one that died in a test.
     pub live_output: bool,
     /// The run's name for `testrun_uid`.
     pub uid: String,
