@@ -328,15 +328,17 @@ impl State<'_> {
         let (name, finished, fruitless) = (slot.name.clone(), slot.finished, slot.done.0 == 0);
         let running = slot.running.take();
         let died_in_test = running.is_some();
-        if let Some((item, _)) = running {
+        if let Some((item, since)) = running {
             let id = &self.run.items[item as usize].node_id;
             let mut message = format!("the worker {name} ended while it ran this test: {cause}");
             if !tail.is_empty() {
                 message = format!("{message}\n{tail}");
             }
             let interrupted = matches!(self.stopped, Some((Ending::Interrupted { .. }, _)));
-            let result =
+            let mut result =
                 if interrupted { result::not_run(id, "interrupted") } else { result::died(id, &name, &cause, message) };
+            // pytest reported no time: this is how long it was seen to run.
+            result.duration_ms = crate::rounded_ms(since.elapsed().as_secs_f64() * 1000.0);
             self.failed_reports += 1;
             self.give_result(item, result);
             self.fruitless = 0;
