@@ -36,6 +36,11 @@ impl Counts {
         }
     }
 
+    /// Whether an outcome says that the test works (pass) or does not (fail); `None` where it says neither.
+    pub fn decided_by(outcome: Outcome) -> Option<bool> {
+        Counts::of(outcome).and_then(Counts::decided)
+    }
+
     /// Whether it says that the test works (pass) or does not (fail); a skip says neither.
     fn decided(self) -> Option<bool> {
         match self {
@@ -66,6 +71,13 @@ impl Recent {
         let shift = newer * Recent::BITS;
         let (front, back) = (self.0 & ((1 << shift) - 1), self.0 >> shift);
         self.0 = (((back << Recent::BITS | i64::from(outcome.code() + 1)) << shift) | front) & Recent::MASK;
+    }
+
+    /// Forgets all but the `newest` newest outcomes.
+    fn keep(&mut self, newest: u32) {
+        if newest < Recent::CAPACITY {
+            self.0 &= (1 << (newest * Recent::BITS)) - 1;
+        }
     }
 
     /// The outcomes, newest first.
@@ -175,6 +187,24 @@ impl Statistics {
         self.recent.insert(outcome, around.newer);
     }
 
+    /// Takes out the oldest results, whose statistics are `gone`. Whoever knows the oldest result that
+    /// is left takes the flip from the last of `gone` to it out of [`Statistics::flips`].
+    pub fn forget(&mut self, gone: &Statistics) {
+        self.total_runs = self.total_runs.saturating_sub(gone.total_runs);
+        self.pass_count = self.pass_count.saturating_sub(gone.pass_count);
+        self.fail_count = self.fail_count.saturating_sub(gone.fail_count);
+        self.skip_count = self.skip_count.saturating_sub(gone.skip_count);
+        self.duration_sum_us = self.duration_sum_us.saturating_sub(gone.duration_sum_us);
+        self.flips = self.flips.saturating_sub(gone.flips);
+        self.recent.keep(self.total_runs);
+        if self.pass_count + self.fail_count == 0 {
+            self.last_decided = None;
+        }
+        if self.streak >= self.total_runs {
+            (self.streak, self.streak_broken_us) = (self.total_runs, None);
+        }
+    }
+
     /// What the rest of the program reads.
     pub fn summary(&self, node_id: String) -> TestSummary {
         let streak_of = |counts| if self.last_outcome.and_then(Counts::of) == Some(counts) { self.streak } else { 0 };
@@ -227,7 +257,7 @@ mod tests {
 
     /// What a store would find around a result.
     fn around(results: &[(i64, Outcome)], run_us: i64) -> Around {
-        let decided = |(_, outcome): &(i64, Outcome)| Counts::of(*outcome).and_then(Counts::decided);
+        let decided = |(_, outcome): &(i64, Outcome)| Counts::decided_by(*outcome);
         Around {
             newer: results.iter().filter(|(us, outcome)| *us > run_us && Counts::of(*outcome).is_some()).count() as u32,
             before: results.iter().rev().filter(|(us, _)| *us < run_us).find_map(decided),
@@ -252,6 +282,26 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn without_the_oldest_it_is_what_the_rest_makes(
+            codes in proptest::collection::vec(prop_oneof![4 => Just(0_i64), 2 => Just(1), 1 => 2_i64..7], 1..60),
+            cut in any::<proptest::sample::Index>(),
+        ) {
+            let results: Vec<_> = codes.iter().enumerate()
+                .map(|(at, &code)| (at as i64, Outcome::from_code(code).unwrap())).collect();
+            let (old, rest) = results.split_at(cut.index(results.len()));
+            let (mut statistics, gone) = (fold(&results), fold(old));
+            statistics.forget(&gone);
+            if statistics.total_runs == 0 {
+                prop_assert_eq!(fold(rest), Statistics::default());
+                return Ok(());
+            }
+            let next = rest.iter().find_map(|(_, outcome)| Counts::decided_by(*outcome));
+            let flip = gone.last_decided.is_some() && next.is_some() && gone.last_decided != next;
+            statistics.flips -= u32::from(flip);
+            prop_assert_eq!(statistics, fold(rest));
+        }
+
         #[test]
         fn any_order_of_arrival_ends_in_the_same_state(
             codes in proptest::collection::vec(prop_oneof![4 => Just(0_i64), 2 => Just(1), 1 => 2_i64..7], 1..60),

@@ -161,20 +161,23 @@ fn streams_without_an_end_and_without_sense() {
     assert_eq!((&run["state"], &run["total"], &run["duration_ms"]), (&json!("interrupted"), &json!(1), &Value::Null));
     assert_eq!(run["run_id"].as_str().unwrap().len(), 71);
 
+    let later = stream(6, &[("t.py::a", "passed", 1.0, None)]);
+    let (later, _) = later.split_once('\n').unwrap();
     for (input, code, said) in [
         ("".to_string(), 5, "no results in the input"),
         ("{\"type\":\"test\",\"node_id\":\"a\"}\n".to_string(), 5, "no results in the input"),
         ("t.py::a\nt.py::b\n".to_string(), 4, "plain node ids"),
-        (format!("{first}\n{{\"type\":\"result\"}}\n"), 4, "record 2 is malformed: missing field `node_id`"),
+        (format!("{later}\n{{\"type\":\"result\"}}\n"), 4, "record 2 is malformed: missing field `node_id`"),
         (first.replace("passed", "splendid"), 4, "record 1 is malformed: unknown variant `splendid`"),
-        (format!("{first}\n{}", &first[..20]), 4, "record 2 is cut off"),
+        (format!("{later}\n{}", &first[..20]), 4, "record 2 is cut off"),
     ] {
         let (stderr, exit) = history.fails(&["record"], input.as_bytes());
         assert_eq!(exit, code, "{input}: {stderr}");
         assert!(stderr.contains(said), "{input}: {stderr}");
     }
-    // What came before a fault is kept.
-    assert_eq!(history.records(&["runs"]).len(), 3);
+    // What came before a fault is kept, and twice the same is one run.
+    assert_eq!(history.records(&["runs"]).len(), 2);
+    assert_eq!(history.records(&["check"])[0]["results"], json!(2));
 }
 
 #[test]

@@ -23,5 +23,6 @@ mod identity;
 mod interrupt;
 mod order;
 mod pytest_options;
+mod remembered;
 mod run;
 mod shard;

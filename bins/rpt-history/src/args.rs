@@ -46,17 +46,40 @@ pub(crate) struct Common {
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
     /// Record the run whose results come on stdin
+    ///
+    /// Reads a result stream (JSON Lines or msgpack) and writes each result into the history at most
+    /// 100 ms after it came. At the end it writes one record for each run to stdout, or, with --tee,
+    /// what it read. Input that ends without run_complete is kept as an interrupted run.
+    #[command(after_help = "Examples:
+  rpt-run | rpt-history record --tee | grep failed
+  rpt-history record < results.jsonl | jq -r .run_id")]
     Record {
         /// Pass the input on to stdout, byte for byte
         #[arg(long)]
         tee: bool,
     },
     /// List the runs, newest first
+    ///
+    /// Reads the history and writes one record for each run: run_id, start, commit, branch, state, totals.
+    #[command(after_help = "Examples:
+  rpt-history runs --last 10 --branch main
+  rpt-history runs --since 7d tests/test_api.py")]
     Runs {
         #[command(flatten)]
         runs: RunChoice,
+        /// Only runs that hold a result of these: node ids (a file, class or function stands for
+        /// all its tests) or globs with * and ?
+        #[arg(value_name = "NODE_ID")]
+        node_ids: Vec<String>,
     },
     /// The statistics of each test
+    ///
+    /// Reads the history and writes one record for each test: passes, failures, skips, mean duration,
+    /// streaks, flips, newest outcomes. Without --since, --last and --branch it costs the same however
+    /// long the history is.
+    #[command(after_help = "Examples:
+  rpt-history summary 'tests/api/*'
+  rpt-history summary --last 20 --format json | jq 'select(.failure_rate > 0.1)'")]
     Summary {
         #[command(flatten)]
         runs: RunChoice,
@@ -64,6 +87,13 @@ pub(crate) enum Command {
         tests: TestChoice,
     },
     /// Every result of a test: outcomes, durations, failures by message
+    ///
+    /// Reads the history and writes one record for each test, with all its results; as text a line of
+    /// marks (. passed, F failed, E error, s skipped, x xfailed, X xpassed, - not run), the durations as
+    /// a sparkline, and the failures grouped by equal message.
+    #[command(after_help = "Examples:
+  rpt-history show tests/test_api.py::test_login
+  rpt-history show --last 50 'tests/test_api.py::test_login[*]'")]
     Show {
         /// A node id (a file, class or function stands for all its tests) or a glob with * and ?
         #[arg(required = true, value_name = "NODE_ID")]
@@ -72,6 +102,13 @@ pub(crate) enum Command {
         runs: RunChoice,
     },
     /// Tests with a pass and a failure among their results, with a verdict, most failures first
+    ///
+    /// Reads the history and writes one record for each test: verdict, the probability that it is
+    /// flaky, the rate at which it fails on good code with its 95 % interval, and the reasons.
+    #[command(after_help = "Examples:
+  rpt-history flaky
+  rpt-history flaky --why tests/test_api.py::test_login
+  rpt-history flaky --verdict flaky --format ids | rpt-run")]
     Flaky {
         /// Say what the verdict rests on
         #[arg(long)]
@@ -85,6 +122,12 @@ pub(crate) enum Command {
         tests: TestChoice,
     },
     /// Tests that fail now, since when, and the commits between which it began
+    ///
+    /// Reads the history and writes one record for each test whose newest result failed, the longest
+    /// streak first.
+    #[command(after_help = "Examples:
+  rpt-history failures --branch main
+  rpt-history failures --format ids | rpt-run")]
     Failures {
         #[command(flatten)]
         runs: RunChoice,
@@ -92,6 +135,11 @@ pub(crate) enum Command {
         tests: TestChoice,
     },
     /// Tests by mean duration, longest first
+    ///
+    /// Reads the history and writes one record for each test: its mean and its share of the suite.
+    #[command(after_help = "Examples:
+  rpt-history slowest --top 5 --last 20
+  rpt-history slowest --top 100 --format json tests/api | jq .share")]
     Slowest {
         /// Only the first N
         #[arg(long, value_name = "N", default_value_t = 20)]
@@ -101,7 +149,13 @@ pub(crate) enum Command {
         #[command(flatten)]
         tests: TestChoice,
     },
-    /// Tests and files that became slower or faster, since which run, the largest change first
+    /// Tests, files and suites that became slower or faster, since which run, the largest change first
+    ///
+    /// Reads the newest 100 runs and writes one record for each change: medians before and since,
+    /// their ratio, Cliff's delta, and the first run of the new level.
+    #[command(after_help = "Examples:
+  rpt-history trends --branch main
+  rpt-history trends --since 30d tests/api")]
     Trends {
         #[command(flatten)]
         runs: RunChoice,
@@ -110,19 +164,33 @@ pub(crate) enum Command {
     },
     /// What changed from one run to another: broken, fixed, added, removed
     ///
-    /// A run is named by the begin of its run_id (4 digits or more), latest, or latest~N.
+    /// Reads the history and writes one record for each test that changed or fails in both.
+    #[command(after_help = "Examples:
+  rpt-history compare latest~1 latest
+  rpt-history compare latest~1 latest --branch main
+  rpt-history compare 3f9a0c 81d2 tests/api")]
     Compare {
+        /// The begin of a run_id (4 digits or more), latest, or latest~N
         #[arg(value_name = "RUN")]
         before: String,
+        /// Another one
         #[arg(value_name = "RUN")]
         after: String,
+        #[command(flatten)]
+        runs: LatestOf,
         #[command(flatten)]
         tests: TestChoice,
     },
     /// Bring runs in from files: rpt's stream, pytest's JUnit XML, pytest-reportlog, history documents, other stores
     ///
-    /// A run that is there already is left alone. What cannot be read in a history document is
-    /// counted on stderr and left out; any other fault ends its file, without the run it is in.
+    /// Reads the files, writes the runs into the history (which is made where there is none) and one
+    /// record of what came of it to stdout. A run that is there already is left alone. What cannot be
+    /// read in a history document is counted on stderr and left out; any other fault ends its file,
+    /// without the run it is in.
+    #[command(after_help = "Examples:
+  pytest --junit-xml=out.xml; rpt-history import out.xml
+  rpt-history import shard-*/history.db
+  ssh ci rpt-history export | rpt-history import -")]
     Import {
         /// The files; - is stdin
         #[arg(required = true, value_name = "FILE")]
@@ -132,6 +200,11 @@ pub(crate) enum Command {
         from: Option<ImportFormat>,
     },
     /// Write runs to stdout, oldest first: rpt's stream (all of it) or a history document
+    ///
+    /// Reads the history. What is written reads back with import.
+    #[command(after_help = "Examples:
+  rpt-history export --since 30d > runs.jsonl
+  rpt-history export --to document --branch main > history.json")]
     Export {
         /// The format; --format chooses between JSON Lines and msgpack for rpt
         #[arg(long, value_enum, default_value_t)]
@@ -143,12 +216,16 @@ pub(crate) enum Command {
     },
     /// One verdict over the shards of a run: totals, and the worst of their exit codes
     ///
-    /// Each SHARD is the file of one run: a result stream, a store, a JUnit file or a log. Exits
-    /// with 2 if a shard is missing or cut off or a planned test has no result, with 4 if one is
-    /// there twice or of another plan, else with the worst code of the shards: an internal error
-    /// (3), wrong use (4), a code a test chose, interrupted (2), tests failed (1), fine (0),
-    /// nothing to run (5).
+    /// Reads the files, no history, and writes one record to stdout. Each SHARD is the file of one
+    /// run: a result stream, a store, a JUnit file or a log. Exits with 2 if a shard is missing or cut
+    /// off or a planned test has no result, with 4 if one is there twice or of another plan, else with
+    /// the worst code of the shards: an internal error (3), wrong use (4), a code a test chose,
+    /// interrupted (2), tests failed (1), fine (0), nothing to run (5).
+    #[command(after_help = "Examples:
+  rpt-history merge shard-*.jsonl
+  rpt-history merge --junit all.xml shard-*/history.db")]
     Merge {
+        /// The files, one for each shard
         #[arg(required = true, value_name = "SHARD")]
         shards: Vec<PathBuf>,
         /// Write all results as one JUnit file
@@ -156,13 +233,27 @@ pub(crate) enum Command {
         junit: Option<PathBuf>,
     },
     /// Take old runs out; the statistics become those of the runs that are left
+    ///
+    /// Changes the history, bit by bit: runs may be recorded meanwhile. Writes one record to stdout.
+    /// The file keeps its size: the space is used again, and vacuum gives it back.
+    #[command(after_help = "Examples:
+  rpt-history prune --keep-runs 500
+  rpt-history prune --older-than 90d && rpt-history vacuum")]
     Prune {
         #[command(flatten)]
         what: PruneChoice,
     },
     /// Prove the file whole and its statistics those of its results; exit 3 if not
+    ///
+    /// Reads all of the history and writes one record to stdout: what it holds and what is wrong.
+    #[command(after_help = "Example:
+  rpt-history check --history backup.db")]
     Check,
     /// Give the space of pruned runs back to the disk
+    ///
+    /// Writes the history's file anew and one record to stdout: its size before and after.
+    #[command(after_help = "Example:
+  rpt-history vacuum")]
     Vacuum,
 }
 
@@ -215,6 +306,20 @@ impl RunChoice {
     pub(crate) fn filter(self) -> Result<RunFilter, Fault> {
         let since_us = self.since.map(|text| parsed("--since", &text)).transpose()?;
         Ok(RunFilter { since_us, last: self.last, branch: self.branch })
+    }
+}
+
+/// Among which runs `latest` is the newest.
+#[derive(ClapArgs, Debug)]
+pub(crate) struct LatestOf {
+    /// latest is the newest run of this branch
+    #[arg(long, value_name = "NAME")]
+    branch: Option<String>,
+}
+
+impl LatestOf {
+    pub(crate) fn filter(self) -> RunFilter {
+        RunFilter { branch: self.branch, ..RunFilter::default() }
     }
 }
 

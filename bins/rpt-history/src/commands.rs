@@ -9,7 +9,7 @@ use rpt::exit::Exit;
 use rpt::flaky::verdict::Verdict;
 use rpt::history::import::ImportError;
 use rpt::history::rows::{Output, OutputError};
-use rpt::history::select::TestFilter;
+use rpt::history::select::{RunFilter, TestFilter};
 use rpt::history::show::TrailRow;
 use rpt::history::upkeep::{Prune, Vacuumed};
 use rpt::history::verdicts::Listed;
@@ -58,8 +58,8 @@ pub(crate) fn output(common: &Common) -> Stdouts {
 }
 
 /// The run that `name` means.
-pub(crate) fn run_named(store: &Store, name: &str) -> anyhow::Result<Run> {
-    Ok(store.run_named(name)?.map_err(Fault::usage)?)
+pub(crate) fn run_named(store: &Store, name: &str, latest_of: &RunFilter) -> anyhow::Result<Run> {
+    Ok(store.run_named(name, latest_of)?.map_err(Fault::usage)?)
 }
 
 pub(crate) fn show(

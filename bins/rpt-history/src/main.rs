@@ -12,6 +12,7 @@ use args::{Args, Command};
 use commands::{open, output};
 use rpt::exit::Exit;
 use rpt::history::rows::{RunRow, SummaryRow};
+use rpt::history::select::TestFilter;
 use rpt::history::slowest::slowest;
 
 fn main() -> ExitCode {
@@ -21,10 +22,11 @@ fn main() -> ExitCode {
 fn run(Args { command, common }: Args) -> anyhow::Result<Exit> {
     let mut output = output(&common);
     let exit = match command {
-        Command::Record { tee } => return record::record(&common, tee),
-        Command::Runs { runs } => {
-            let rows: Vec<_> = open(&common)?.runs(&runs.filter()?, true)?.into_iter().map(RunRow::from).collect();
-            output.rows(&rows)
+        Command::Record { tee } => return record::record(&common, output, tee),
+        Command::Runs { runs, node_ids } => {
+            let store = open(&common)?;
+            let found = store.holding(store.runs(&runs.filter()?, true)?, &TestFilter::new(node_ids))?;
+            output.rows(&found.into_iter().map(RunRow::from).collect::<Vec<_>>())
         }
         Command::Summary { runs, tests } => {
             let summaries = open(&common)?.summaries(&runs.filter()?, &tests.filter())?;
@@ -41,14 +43,15 @@ fn run(Args { command, common }: Args) -> anyhow::Result<Exit> {
         }
         Command::Trends { runs, tests } => output.rows(&open(&common)?.trends(&runs.filter()?, &tests.filter())?),
         Command::Show { node_ids, runs } => return commands::show(&common, output, node_ids, runs),
-        Command::Compare { before, after, tests } => {
-            let store = open(&common)?;
-            let (before, after) = (commands::run_named(&store, &before)?, commands::run_named(&store, &after)?);
+        Command::Compare { before, after, runs, tests } => {
+            let (store, latest_of) = (open(&common)?, runs.filter());
+            let named = |name: &str| commands::run_named(&store, name, &latest_of);
+            let (before, after) = (named(&before)?, named(&after)?);
             output.rows(&store.compare(&before, &after, &tests.filter())?)
         }
         Command::Import { files, from } => return transfer::import(&common, output, &files, from),
         Command::Export { to, runs, tests } => return transfer::export(&common, output, to, runs, tests),
-        Command::Merge { shards, junit } => return transfer::merge(output, &shards, junit.as_deref()),
+        Command::Merge { shards, junit } => return transfer::merge(&common, output, &shards, junit.as_deref()),
         Command::Prune { what } => return commands::prune(&common, output, what.what()?),
         Command::Check => return commands::check(&common, output),
         Command::Vacuum => return commands::vacuum(&common, output),

@@ -5,13 +5,15 @@ use std::io::{BufWriter, IsTerminal, Write};
 use anyhow::Context;
 use rpt::cli::{Fault, one_line};
 use rpt::exit::Exit;
+use rpt::history::rows::Recorded;
 use rpt::history::{IngestError, Ingested, RunHead, Tee, record_stream};
 use rpt::project::{find_history, history_for_run};
 
 use crate::args::Common;
+use crate::commands::Stdouts;
 
 /// Records the runs on stdin.
-pub(crate) fn record(common: &Common, tee: bool) -> anyhow::Result<Exit> {
+pub(crate) fn record(common: &Common, mut output: Stdouts, tee: bool) -> anyhow::Result<Exit> {
     if std::io::stdin().is_terminal() {
         return Err(Fault::usage("results are read from stdin: rpt-run | rpt-history record").into());
     }
@@ -41,6 +43,13 @@ pub(crate) fn record(common: &Common, tee: bool) -> anyhow::Result<Exit> {
         for warning in &run.finished.warnings {
             writeln!(stderr, "rpt-history: {}", one_line(warning))?;
         }
+    }
+    if !tee {
+        for run in &runs {
+            let recorded = Recorded::from(run);
+            output.one(&recorded, None, &recorded.text())?;
+        }
+        output.out.flush()?;
     }
     match fault {
         Some(IngestError::Stream(fault)) => Err(fault.into()),

@@ -26,12 +26,12 @@ pub(crate) fn import(
     let cwd = std::env::current_dir().context("the current folder")?;
     let path = find_history(common.history.clone(), None, &cwd)
         .unwrap_or_else(|| history_for_run(common.history.clone(), &cwd));
-    let store = Store::open(&path)?;
+    let mut store = Store::open(&path)?;
     let mut all = Imported::default();
     let mut exit = Exit::Ok;
     for file in files {
         let mut imported = Imported::default();
-        match bring_in_file(&store, file, format, &mut imported) {
+        match bring_in_file(&mut store, file, format, &mut imported) {
             Ok(()) => {}
             Err(ImportError::History(error)) => return Err(error.into()),
             Err(error) => {
@@ -55,7 +55,7 @@ pub(crate) fn import(
 }
 
 fn bring_in_file(
-    store: &Store,
+    store: &mut Store,
     path: &Path,
     format: Option<Format>,
     imported: &mut Imported,
@@ -93,7 +93,17 @@ pub(crate) fn export(
 }
 
 /// One verdict over shards.
-pub(crate) fn merge(mut output: Stdouts, shards: &[PathBuf], junit: Option<&Path>) -> anyhow::Result<Exit> {
+pub(crate) fn merge(
+    common: &Common,
+    mut output: Stdouts,
+    shards: &[PathBuf],
+    junit: Option<&Path>,
+) -> anyhow::Result<Exit> {
+    if common.history.is_some() {
+        return Err(
+            Fault::usage("merge reads the shards' files only: name a store as a SHARD, not with --history").into()
+        );
+    }
     let mut results = Vec::new();
     let merged = merge_shards(shards, |result| {
         if junit.is_some() {

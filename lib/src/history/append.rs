@@ -2,8 +2,10 @@
 //! in the same transaction. Knows tables; knows neither threads nor files.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 
 use rusqlite::{Connection, OptionalExtension, params};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::canonical::{CanonicalResult, micros};
@@ -14,7 +16,7 @@ use crate::outcome::{Outcome, Phase};
 use crate::record::{RunComplete, TestResult};
 
 /// What is kept of a result.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Entry {
     pub(super) node_id: String,
     pub(super) outcome: Outcome,
@@ -44,6 +46,12 @@ impl Entry {
             worker: result.worker.clone(),
             symbol_addresses: result.symbol_addresses.as_ref().map(json),
         }
+    }
+
+    /// The length of its texts.
+    pub(super) fn text_bytes(&self) -> usize {
+        let texts = [&self.message, &self.cause, &self.wasxfail, &self.attempts, &self.worker, &self.symbol_addresses];
+        self.node_id.len() + texts.into_iter().flatten().map(String::len).sum::<usize>()
     }
 
     pub(super) fn canonical(&self) -> CanonicalResult<'_> {
@@ -80,6 +88,7 @@ impl End {
 }
 
 /// A worker of the run that is written.
+#[derive(Debug, Clone)]
 struct Worker {
     /// `None` for results that name no worker.
     key: Option<i64>,
@@ -87,7 +96,8 @@ struct Worker {
     position: i64,
 }
 
-/// Writes one run.
+/// Writes one run. A copy made before a transaction stands for what was written before it.
+#[derive(Debug, Clone)]
 pub(super) struct RunWriter {
     run: i64,
     started_at_us: i64,
@@ -123,11 +133,6 @@ impl RunWriter {
         })
     }
 
-    /// The run's key in this store.
-    pub(super) fn key(&self) -> i64 {
-        self.run
-    }
-
     /// How many results were appended.
     pub(super) fn appended(&self) -> i64 {
         self.counts.iter().sum()
@@ -148,33 +153,37 @@ impl RunWriter {
         connection.execute("UPDATE run SET dirty = ?2 WHERE run = ?1", params![self.run, dirty]).map(drop)
     }
 
-    /// Completes the run. A run of this id that is already there stays alone: this one is taken out again.
-    pub(super) fn finish(&self, connection: &Connection, run_id: &str, end: &End) -> rusqlite::Result<()> {
+    /// Gives the run its id: no more results will come. `end` is `None` for a run that was cut off.
+    /// A run of this id that is already there stays alone: this one is taken out again.
+    pub(super) fn finish(&self, connection: &Connection, run_id: &str, end: Option<&End>) -> rusqlite::Result<()> {
         if let Some(there) = run_of_id(connection, run_id)? {
-            complete_run(connection, there, run_id, end)?;
+            complete_run(connection, there, end)?;
             delete_run(connection, self.run)?;
             return rebuild(connection);
         }
-        complete_run(connection, self.run, run_id, end)?;
-        self.settle_order(connection)
-    }
-
-    /// Gives an interrupted run, of which no more results will come, its id.
-    pub(super) fn close(&self, connection: &Connection, run_id: &str) -> rusqlite::Result<()> {
         connection.execute("UPDATE run SET run_id = ?2 WHERE run = ?1", params![self.run, run_id])?;
+        complete_run(connection, self.run, end)?;
         self.settle_order(connection)
     }
 
     /// Between runs that began in the same microsecond the id decides, which was not known before.
+    /// It matters to the tests of which they hold different outcomes: shards of a run have none.
     fn settle_order(&self, connection: &Connection) -> rusqlite::Result<()> {
-        let twin = connection
-            .query_row(
-                "SELECT 1 FROM run WHERE started_at_us = ?1 AND run <> ?2",
-                params![self.started_at_us, self.run],
-                |_| Ok(()),
-            )
-            .optional()?;
-        if twin.is_some() { rebuild(connection) } else { Ok(()) }
+        let mut statement = connection.prepare_cached(
+            "SELECT DISTINCT own.test FROM run AS twin
+             JOIN result AS theirs ON theirs.run = twin.run
+             JOIN result AS own ON own.run = ?2 AND own.test = theirs.test AND own.outcome <> theirs.outcome
+             WHERE twin.started_at_us = ?1 AND twin.run <> ?2 ORDER BY own.test",
+        )?;
+        let tests = statement.query_map(params![self.started_at_us, self.run], |row| row.get(0))?;
+        let tests = tests.collect::<rusqlite::Result<Vec<i64>>>()?;
+        let (Some(first), Some(last)) = (tests.first(), tests.last()) else {
+            return Ok(());
+        };
+        let runs = runs::keys(connection, &RunFilter::default())?;
+        let recomputed = recompute(connection, &runs, *first..=*last)?;
+        let concerned = recomputed.iter().filter(|(test, _)| tests.binary_search(test).is_ok());
+        concerned.into_iter().try_for_each(|(test, statistics)| write_statistics(connection, *test, statistics))
     }
 
     fn insert(&mut self, connection: &Connection, test: i64, entry: &Entry) -> rusqlite::Result<()> {
@@ -267,14 +276,16 @@ pub(super) fn run_of_id(connection: &Connection, run_id: &str) -> rusqlite::Resu
     connection.query_row("SELECT run FROM run WHERE run_id = ?1", [run_id], |row| row.get(0)).optional()
 }
 
-/// Notes the end of a run, unless it was noted before.
-pub(super) fn complete_run(connection: &Connection, run: i64, run_id: &str, end: &End) -> rusqlite::Result<()> {
+/// Notes the end of a run, if there is one and it was not noted before.
+pub(super) fn complete_run(connection: &Connection, run: i64, end: Option<&End>) -> rusqlite::Result<()> {
+    let Some(end) = end else {
+        return Ok(());
+    };
     connection
         .execute(
-            "UPDATE run SET run_id = ?2, state = 1, deselected = ?3, collection_errors = ?4, duration_us = ?5,
-                            exit_code = ?6
+            "UPDATE run SET state = 1, deselected = ?2, collection_errors = ?3, duration_us = ?4, exit_code = ?5
              WHERE run = ?1 AND state = 0",
-            params![run, run_id, end.deselected, end.collection_errors, end.duration_us, end.exit_code],
+            params![run, end.deselected, end.collection_errors, end.duration_us, end.exit_code],
         )
         .map(drop)
 }
@@ -283,26 +294,66 @@ pub(super) fn complete_run(connection: &Connection, run: i64, run_id: &str, end:
 pub(super) fn rebuild(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute("DELETE FROM statistics", [])?;
     let mut tests: Vec<_> =
-        recompute(connection, &runs::keys(connection, &RunFilter::default())?)?.into_iter().collect();
+        recompute(connection, &runs::keys(connection, &RunFilter::default())?, ALL_TESTS)?.into_iter().collect();
     tests.sort_unstable_by_key(|(test, _)| *test);
     tests.iter().try_for_each(|(test, statistics)| write_statistics(connection, *test, statistics))
 }
 
-/// The statistics over `runs` (key and start, in the order in which they count), from the results alone.
-pub(super) fn recompute(connection: &Connection, runs: &[(i64, i64)]) -> rusqlite::Result<HashMap<i64, Statistics>> {
-    let mut tests: HashMap<i64, Statistics> = HashMap::new();
-    let mut results =
-        connection.prepare("SELECT test, outcome, duration_us FROM result WHERE run = ?1 ORDER BY test, nth")?;
+/// The keys of all tests.
+pub(super) const ALL_TESTS: RangeInclusive<i64> = i64::MIN..=i64::MAX;
+
+/// The statistics of `tests` over `runs` (key and start, in the order in which they count), from
+/// the results alone.
+pub(super) fn recompute(
+    connection: &Connection,
+    runs: &[(i64, i64)],
+    tests: RangeInclusive<i64>,
+) -> rusqlite::Result<HashMap<i64, Statistics>> {
+    let mut all: HashMap<i64, Statistics> = HashMap::new();
+    let mut results = connection.prepare_cached(
+        "SELECT test, outcome, duration_us FROM result WHERE run = ?1 AND test BETWEEN ?2 AND ?3 ORDER BY test, nth",
+    )?;
     for &(run, started_at_us) in runs {
-        let mut rows = results.query([run])?;
+        let mut rows = results.query(params![run, tests.start(), tests.end()])?;
         while let Some(row) = rows.next()? {
             let outcome = outcome_at(row, 1)?;
             if Counts::of(outcome).is_some() {
-                tests.entry(row.get(0)?).or_default().push(outcome, row.get(2)?, started_at_us);
+                all.entry(row.get(0)?).or_default().push(outcome, row.get(2)?, started_at_us);
             }
         }
     }
-    Ok(tests)
+    Ok(all)
+}
+
+/// Takes out the oldest runs, which are the first `count` of `runs` (all of them, in the order in
+/// which they count), and what the statistics say of them. Costs what these runs hold, not what is left.
+pub(super) fn forget_oldest(connection: &Connection, runs: &[(i64, i64)], count: usize) -> rusqlite::Result<()> {
+    let (oldest, left) = runs.split_at(count);
+    let gone = recompute(connection, oldest, ALL_TESTS)?;
+    oldest.iter().try_for_each(|(run, _)| delete_run(connection, *run))?;
+    let mut next_decided = connection.prepare_cached(
+        "SELECT outcome FROM result WHERE run = ?1 AND test = ?2 AND outcome IN (0, 1, 2, 5) ORDER BY nth LIMIT 1",
+    )?;
+    for (test, gone) in gone {
+        let mut statistics = statistics_of(connection, test)?.unwrap_or_default();
+        statistics.forget(&gone);
+        if statistics.total_runs == 0 {
+            connection.prepare_cached("DELETE FROM statistics WHERE test = ?1")?.execute([test])?;
+            continue;
+        }
+        if gone.last_decided.is_some() && statistics.last_decided.is_some() {
+            for (run, _) in left {
+                let next = next_decided.query_row([*run, test], |row| outcome_at(row, 0)).optional()?;
+                if let Some(passed) = next.and_then(Counts::decided_by) {
+                    let flip = u32::from(gone.last_decided == Some(!passed));
+                    statistics.flips = statistics.flips.saturating_sub(flip);
+                    break;
+                }
+            }
+        }
+        write_statistics(connection, test, &statistics)?;
+    }
+    Ok(())
 }
 
 /// Takes a run out, its results included. The statistics still count it: rebuild them.
@@ -341,15 +392,7 @@ fn count(connection: &Connection, test: i64, entry: &Entry, run_us: i64) -> rusq
     if Counts::of(entry.outcome).is_none() {
         return Ok(());
     }
-    let mut statistics = connection
-        .prepare_cached(
-            "SELECT total_runs, pass_count, fail_count, skip_count, duration_sum_us, last_outcome, last_run_us, streak,
-                    streak_broken_us, flips, last_decided, recent
-             FROM statistics WHERE test = ?1",
-        )?
-        .query_row([test], |row| statistics_at(row, 0))
-        .optional()?
-        .unwrap_or_default();
+    let mut statistics = statistics_of(connection, test)?.unwrap_or_default();
     if statistics.is_late(run_us) {
         let around = around(connection, test, run_us, statistics.newer_needed(entry.outcome, run_us))?;
         statistics.insert(entry.outcome, entry.duration_us, run_us, around);
@@ -357,6 +400,17 @@ fn count(connection: &Connection, test: i64, entry: &Entry, run_us: i64) -> rusq
         statistics.push(entry.outcome, entry.duration_us, run_us);
     }
     write_statistics(connection, test, &statistics)
+}
+
+fn statistics_of(connection: &Connection, test: i64) -> rusqlite::Result<Option<Statistics>> {
+    connection
+        .prepare_cached(
+            "SELECT total_runs, pass_count, fail_count, skip_count, duration_sum_us, last_outcome, last_run_us, streak,
+                    streak_broken_us, flips, last_decided, recent
+             FROM statistics WHERE test = ?1",
+        )?
+        .query_row([test], |row| statistics_at(row, 0))
+        .optional()
 }
 
 /// What stands around a late result. Costs a look-up for each run between it and what it looks for.
@@ -371,7 +425,7 @@ fn around(connection: &Connection, test: i64, run_us: i64, newer_needed: u32) ->
     let decided = |sql: &str| -> rusqlite::Result<Option<bool>> {
         let nearest =
             connection.prepare_cached(sql)?.query_row(params![test, run_us], |row| outcome_at(row, 0)).optional()?;
-        Ok(nearest.map(|outcome| Counts::of(outcome) == Some(Counts::Pass)))
+        Ok(nearest.and_then(Counts::decided_by))
     };
     let before = decided(
         "SELECT result.outcome FROM run JOIN result ON result.run = run.run AND result.test = ?1

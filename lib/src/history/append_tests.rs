@@ -26,7 +26,7 @@ fn stored(connection: &Connection) -> HashMap<i64, Statistics> {
 }
 
 fn recomputed(connection: &Connection) -> HashMap<i64, Statistics> {
-    recompute(connection, &runs::keys(connection, &RunFilter::default()).unwrap()).unwrap()
+    recompute(connection, &runs::keys(connection, &RunFilter::default()).unwrap(), ALL_TESTS).unwrap()
 }
 
 fn number(connection: &Connection, sql: &str) -> i64 {
@@ -69,7 +69,7 @@ fn the_same_run_again_changes_nothing() {
     for outcome in [Outcome::Failed, Outcome::Failed] {
         let mut writer = RunWriter::begin(&connection, &head(7)).unwrap();
         writer.append(&connection, &[entry("a", outcome)]).unwrap();
-        writer.finish(&connection, "sha256:1", &totals).unwrap();
+        writer.finish(&connection, "sha256:1", Some(&totals)).unwrap();
     }
     assert_eq!(number(&connection, "SELECT count(*) FROM run"), 1);
     assert_eq!(number(&connection, "SELECT count(*) FROM result"), 1);
@@ -84,7 +84,7 @@ fn between_runs_of_one_microsecond_the_id_decides() {
             let outcome = if run_id == "sha256:1" { Outcome::Failed } else { Outcome::Passed };
             let mut writer = RunWriter::begin(&connection, &head(7)).unwrap();
             writer.append(&connection, &[entry("a", outcome)]).unwrap();
-            writer.finish(&connection, run_id, &End::default()).unwrap();
+            writer.finish(&connection, run_id, Some(&End::default())).unwrap();
         }
         assert_eq!(stored(&connection)[&1].last_outcome, Some(Outcome::Passed), "{order:?}");
         assert_eq!(stored(&connection), recomputed(&connection));
@@ -114,7 +114,7 @@ proptest! {
         // Within one run results count as they came; the scan reads them by nth, which is the same.
         prop_assert_eq!(&kept, &recomputed(&connection));
         for (at, writer) in writers.iter().enumerate() {
-            writer.finish(&connection, &format!("sha256:{at}"), &End::default()).unwrap();
+            writer.finish(&connection, &format!("sha256:{at}"), Some(&End::default())).unwrap();
         }
         rebuild(&connection).unwrap();
         prop_assert_eq!(&stored(&connection), &kept);

@@ -53,7 +53,7 @@ impl Store {
     /// The tests that changed from `before` to `after`, and those that fail in both; what is
     /// broken comes first. A test that ran twice in a run counts with its last result.
     pub fn compare(&self, before: &Run, after: &Run, tests: &TestFilter) -> Result<Vec<DifferenceRow>, HistoryError> {
-        let read = || -> rusqlite::Result<Vec<DifferenceRow>> {
+        self.read(|| {
             let (before, after) = (self.results_of(before, tests)?, self.results_of(after, tests)?);
             let mut rows = Vec::new();
             for (node_id, was) in &before {
@@ -64,8 +64,7 @@ impl Store {
             }
             rows.sort_by(|a, b| a.change.cmp(&b.change).then_with(|| a.node_id.cmp(&b.node_id)));
             Ok(rows)
-        };
-        read().map_err(|source| self.error(source))
+        })
     }
 
     fn results_of(&self, run: &Run, tests: &TestFilter) -> rusqlite::Result<BTreeMap<String, (Outcome, i64)>> {

@@ -41,6 +41,7 @@ impl Store {
         runs: &RunFilter,
         tests: &TestFilter,
     ) -> Result<(), ExportError> {
+        let _moment = self.moment()?;
         let mut writer = Writer::new(out, form);
         for run in self.runs(runs, true)?.into_iter().rev() {
             let (key, complete) = (run.key, run.complete.then(|| totals(&run)));
@@ -66,6 +67,7 @@ impl Store {
         runs: &RunFilter,
         tests: &TestFilter,
     ) -> Result<(), ExportError> {
+        let _moment = self.moment()?;
         out.write_all(b"{\"version\":2,\"runs\":[")?;
         for (at, run) in self.runs(runs, true)?.iter().rev().enumerate() {
             let [passed, failed, errored, skipped, xfailed, xpassed, not_run] = run.counts;

@@ -52,8 +52,9 @@ impl Place {
 impl Store {
     /// The tests whose newest result failed, the longest streak first. Reads each back to its last pass.
     pub fn failures(&self, runs: &RunFilter, tests: &TestFilter) -> Result<Vec<FailureRow>, HistoryError> {
+        let _moment = self.moment()?;
         let failing = self.summaries(runs, tests)?.into_iter().filter(|summary| summary.fail_streak > 0);
-        let read = || -> rusqlite::Result<Vec<FailureRow>> {
+        let mut rows = self.read(|| {
             let runs = self.read_runs(runs)?;
             let mut rows = Vec::new();
             for summary in failing {
@@ -74,8 +75,7 @@ impl Store {
                 });
             }
             Ok(rows)
-        };
-        let mut rows = read().map_err(|source| self.error(source))?;
+        })?;
         rows.sort_by(|a, b| b.fail_streak.cmp(&a.fail_streak).then_with(|| a.node_id.cmp(&b.node_id)));
         Ok(rows)
     }

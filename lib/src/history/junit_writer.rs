@@ -93,8 +93,8 @@ mod tests {
             .collect();
         let mut bytes = Vec::new();
         write_junit(&mut bytes, &results).unwrap();
-        let store = Store::temporary().unwrap();
-        import(&store, bytes.as_slice(), None, 0, &mut Imported::default()).unwrap();
+        let mut store = Store::temporary().unwrap();
+        import(&mut store, bytes.as_slice(), None, 0, &mut Imported::default()).unwrap();
         for result in &results {
             let trail = store.trail(&result.node_id, &RunFilter::default()).unwrap();
             let expected = match result.outcome {

@@ -181,8 +181,8 @@ pub fn worst_wins(codes: impl IntoIterator<Item = Exit>) -> Exit {
 /// The run in a file, and the outcome of each of its tests.
 fn read(path: &Path, see: &mut impl FnMut(&TestResult)) -> Result<(Run, BTreeMap<String, Outcome>), MergeError> {
     // A store of its own, which SQLite keeps in memory while it is small.
-    let store = Store::temporary()?;
-    import_file(&store, path, None, &mut Imported::default())
+    let mut store = Store::temporary()?;
+    import_file(&mut store, path, None, &mut Imported::default())
         .map_err(|source| MergeError::Shard { path: path.to_path_buf(), source })?;
     let mut runs = store.runs(&RunFilter::default(), true)?;
     let count = runs.len();

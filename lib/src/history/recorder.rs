@@ -21,6 +21,10 @@ const BATCH: Duration = Duration::from_millis(25);
 /// A batch also ends with this many results: it bounds memory and the time of a transaction.
 const BATCH_RESULTS: usize = 4096;
 
+/// How long the end of a run waits for a store that another process holds. While the run goes on
+/// there is time: results wait in memory.
+const LAST_PATIENCE: Duration = Duration::from_secs(10);
+
 /// How long the end of a run waits for git to say whether the tree is clean.
 const GIT_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -112,8 +116,9 @@ impl Drop for Recorder {
 struct Session {
     path: PathBuf,
     head: RunHead,
-    /// `None` before the store was opened, and after it was given up.
+    /// `None` before the store could be opened, and after it was given up.
     open: Option<(Store, RunWriter)>,
+    given_up: bool,
     hasher: RunHasher,
     pending: Vec<Entry>,
     /// Results that came, and those of them that the store holds.
@@ -121,6 +126,8 @@ struct Session {
     committed: usize,
     warning: Option<String>,
     git: Option<duct::Handle>,
+    /// What git said, until it is written.
+    unwritten_dirty: Option<bool>,
 }
 
 impl Session {
@@ -129,12 +136,14 @@ impl Session {
             path,
             head,
             open: None,
+            given_up: false,
             hasher: RunHasher::new(),
             pending: Vec::new(),
             handed_over: 0,
             committed: 0,
             warning: None,
             git: None,
+            unwritten_dirty: None,
         }
     }
 
@@ -142,7 +151,8 @@ impl Session {
         if self.head.dirty.is_none() && self.head.commit_id.is_some() {
             self.git = checkout::status(Path::new(&self.head.rootdir)).unchecked().start().ok();
         }
-        self.open();
+        // Locked: every commit tries again.
+        let _ = self.open();
         let mut commit_at = None;
         loop {
             let message = match commit_at {
@@ -155,7 +165,7 @@ impl Session {
                     self.handed_over += 1;
                     self.pending.push(*entry);
                     commit_at.get_or_insert_with(|| Instant::now() + BATCH);
-                    if self.pending.len() < BATCH_RESULTS {
+                    if !self.pending.len().is_multiple_of(BATCH_RESULTS) {
                         continue;
                     }
                 }
@@ -166,52 +176,82 @@ impl Session {
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
-                    self.commit();
+                    self.insist(Session::commit);
                     return;
                 }
             }
-            self.commit();
-            commit_at = None;
+            commit_at = self.commit().err().map(|_| Instant::now() + BATCH);
         }
     }
 
     fn finish(mut self, totals: Option<&RunComplete>) -> Finished {
         self.learn_dirty(GIT_PATIENCE);
-        self.commit();
+        self.insist(Session::commit);
         let hasher = std::mem::take(&mut self.hasher);
         let run_id = match totals {
             Some(totals) if is_run_id(&totals.run_id) => totals.run_id.clone(),
             _ => hasher.finish(&self.head),
         };
-        if let Some(totals) = totals
-            && self.committed == self.handed_over
-        {
-            self.write(|connection, writer| writer.finish(connection, &run_id, &End::of(totals)));
+        if self.committed == self.handed_over {
+            let end = totals.map(End::of);
+            self.insist(|session| session.write(|connection, writer| writer.finish(connection, &run_id, end.as_ref())));
         }
         let remembered = self.open.is_some() && self.committed == self.handed_over;
         Finished { run_id, remembered, warnings: self.warning.take().into_iter().collect() }
     }
 
-    /// Writes what is pending.
-    fn commit(&mut self) {
-        self.learn_dirty(Duration::ZERO);
-        if !self.pending.is_empty() {
-            let pending = std::mem::take(&mut self.pending);
-            self.write(|connection, writer| writer.append(connection, &pending));
-            if self.open.is_some() {
-                self.committed += pending.len();
+    /// Tries until the store is not locked, with patience; then gives it up.
+    fn insist(&mut self, act: impl Fn(&mut Session) -> Result<(), Locked>) {
+        let until = Instant::now() + LAST_PATIENCE;
+        // Each try waits for the lock itself.
+        while let Err(Locked(error)) = act(self) {
+            if Instant::now() >= until {
+                return self.give_up(&error);
             }
         }
     }
 
+    /// Writes what is pending.
+    fn commit(&mut self) -> Result<(), Locked> {
+        self.learn_dirty(Duration::ZERO);
+        if self.open.is_none() {
+            self.open()?;
+        }
+        if self.pending.is_empty() && self.unwritten_dirty.is_none() {
+            return Ok(());
+        }
+        let (pending, dirty) = (std::mem::take(&mut self.pending), self.unwritten_dirty);
+        let written = self.write(|connection, writer| {
+            dirty.map_or(Ok(()), |dirty| writer.set_dirty(connection, dirty))?;
+            writer.append(connection, &pending)
+        });
+        if written.is_err() {
+            self.pending = pending;
+            return written;
+        }
+        self.unwritten_dirty = None;
+        if self.open.is_some() {
+            self.committed += pending.len();
+        }
+        Ok(())
+    }
+
     /// Tries to open the store and to begin the run in it.
-    fn open(&mut self) {
+    fn open(&mut self) -> Result<(), Locked> {
+        if self.given_up {
+            return Ok(());
+        }
         let begun = match self.begin(None) {
-            Err((error, Some(file))) if is_damage(&error) => self.begin(Some(file)).map_err(|(error, _)| error),
-            other => other.map_err(|(error, _)| error),
+            Err((error, Some(file))) if is_damage(&error) => self.begin(Some(file)),
+            other => other,
         };
-        if let Err(error) = begun {
-            self.give_up(&error);
+        match begun {
+            Ok(()) => Ok(()),
+            Err((error, _)) if is_locked(&error) => Err(Locked(error)),
+            Err((error, _)) => {
+                self.give_up(&error);
+                Ok(())
+            }
         }
     }
 
@@ -231,17 +271,27 @@ impl Session {
     }
 
     /// Tries to write to the store. If that shows that the file is damaged it is set aside and
-    /// the run goes on in a new one; anything else ends the record, with a warning.
-    fn write(&mut self, act: impl Fn(&rusqlite::Connection, &mut RunWriter) -> rusqlite::Result<()>) {
+    /// the run goes on in a new one; a lock is the caller's to wait for; anything else ends the
+    /// record, with a warning.
+    fn write(
+        &mut self,
+        act: impl Fn(&rusqlite::Connection, &mut RunWriter) -> rusqlite::Result<()>,
+    ) -> Result<(), Locked> {
         let Some((store, writer)) = &mut self.open else {
-            return;
+            return Ok(());
         };
-        let Err(error) = store.write(|transaction| act(transaction, writer)) else {
-            return;
+        let mut next = writer.clone();
+        let Err(error) = store.write(|transaction| act(transaction, &mut next)) else {
+            *writer = next;
+            return Ok(());
         };
+        if is_locked(&error) {
+            return Err(Locked(error));
+        }
         let file = store.identity();
         if !is_damage(&error) || self.warning.is_some() {
-            return self.give_up(&error);
+            self.give_up(&error);
+            return Ok(());
         }
         self.open = None;
         let again = self.begin(file).map_err(|(error, _)| error).and_then(|()| match &mut self.open {
@@ -251,6 +301,7 @@ impl Session {
         if let Err(error) = again {
             self.give_up(&error);
         }
+        Ok(())
     }
 
     fn give_up(&mut self, error: &HistoryError) {
@@ -259,10 +310,10 @@ impl Session {
             _ => "the rest of this run is not remembered",
         };
         self.warn(&format!("{error}: {extent}"));
-        self.open = None;
+        (self.open, self.given_up) = (None, true);
     }
 
-    /// Notes what git says of the tree, if it has said it.
+    /// Hears what git says of the tree, if it has said it.
     fn learn_dirty(&mut self, patience: Duration) {
         let Some(git) = &self.git else {
             return;
@@ -272,8 +323,7 @@ impl Session {
         };
         if output.status.success() {
             let dirty = !output.stdout.is_empty();
-            self.head.dirty = Some(dirty);
-            self.write(|connection, writer| writer.set_dirty(connection, dirty));
+            (self.head.dirty, self.unwritten_dirty) = (Some(dirty), Some(dirty));
         }
         self.git = None;
     }
@@ -296,6 +346,13 @@ impl Drop for Session {
             let _ = git.kill();
         }
     }
+}
+
+/// Another process holds the store: nothing was written, and it can be tried again.
+struct Locked(HistoryError);
+
+fn is_locked(error: &HistoryError) -> bool {
+    matches!(error, HistoryError::Sql { source, .. } if store::is_locked(source))
 }
 
 fn is_damage(error: &HistoryError) -> bool {

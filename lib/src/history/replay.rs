@@ -12,7 +12,7 @@ impl Store {
     /// Every run that was recorded to its end. The results of a run come in the order in
     /// which their tests were first seen: that of a collection, whatever order they ran in.
     pub fn past_runs(&self) -> Result<PastRuns, HistoryError> {
-        let read = || -> rusqlite::Result<PastRuns> {
+        self.read(|| {
             let mut past = PastRuns::default();
             let mut places: HashMap<i64, usize> = HashMap::new();
             let mut tests = self.connection.prepare("SELECT test, node_id FROM test ORDER BY test")?;
@@ -41,7 +41,6 @@ impl Store {
                 past.runs.push(past_run);
             }
             Ok(past)
-        };
-        read().map_err(|source| self.error(source))
+        })
     }
 }

@@ -9,7 +9,7 @@ use thiserror::Error;
 use super::canonical::micros;
 use super::select::{iso, moment_of};
 use super::table::{Cell, Column, Tone, duration, render};
-use super::{Run, RunHead};
+use super::{IngestedRun, Run, RunHead};
 use crate::outcome::Outcome;
 use crate::record::Shard;
 use crate::stream::{Form, OutputForm};
@@ -220,6 +220,37 @@ impl Row for RunRow {
 
     fn node_id(&self) -> Option<&str> {
         None
+    }
+}
+
+/// A run that was recorded from a stream.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename = "recorded")]
+#[expect(missing_docs, reason = "the fields are the run's")]
+pub struct Recorded {
+    pub run_id: String,
+    pub state: RunState,
+    pub results: u64,
+    /// Whether history holds all of it.
+    pub remembered: bool,
+}
+
+impl From<&IngestedRun> for Recorded {
+    fn from(run: &IngestedRun) -> Recorded {
+        Recorded {
+            run_id: run.finished.run_id.clone(),
+            state: if run.complete { RunState::Complete } else { RunState::Interrupted },
+            results: run.results,
+            remembered: run.finished.remembered,
+        }
+    }
+}
+
+impl Recorded {
+    /// The same for people.
+    pub fn text(&self) -> String {
+        let what = if self.remembered { "recorded" } else { "not remembered" };
+        format!("{what}: run {} with {} results\n", short_run(Some(&self.run_id)), self.results)
     }
 }
 

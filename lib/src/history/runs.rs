@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::append::outcome_at;
 use super::canonical::{CanonicalResult, RunHasher};
-use super::select::RunFilter;
+use super::select::{RunFilter, TestFilter};
 use super::store::Store;
 use super::{HistoryError, RunHead};
 use crate::outcome::{Outcome, Phase};
@@ -54,15 +54,8 @@ impl Store {
     /// The runs that the filter lets through, newest first. `ids`: also computes the ids of
     /// interrupted runs, which reads all their results.
     pub fn runs(&self, filter: &RunFilter, ids: bool) -> Result<Vec<Run>, HistoryError> {
-        let read = || -> rusqlite::Result<Vec<Run>> {
-            let mut statement = self.connection.prepare(&format!(
-                "SELECT {COLUMNS} FROM run
-                 WHERE started_at_us >= ?1 AND (?2 IS NULL OR branch = ?2) ORDER BY {NEWEST_FIRST} LIMIT ?3"
-            ))?;
-            let limit = filter.last.map_or(i64::MAX, i64::from);
-            let rows =
-                statement.query_map(params![filter.since_us.unwrap_or(i64::MIN), filter.branch, limit], run_at)?;
-            let mut runs = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+        self.read(|| {
+            let mut runs = self.read_runs(filter)?;
             if ids {
                 runs.iter_mut().filter(|run| run.run_id.is_none()).try_for_each(|run| {
                     run.run_id = Some(run_id_of(&self.connection, run.key, &run.head)?);
@@ -70,8 +63,35 @@ impl Store {
                 })?;
             }
             Ok(runs)
-        };
-        read().map_err(|source| self.error(source))
+        })
+    }
+
+    /// Those of `runs` that hold a result of a test that the filter lets through.
+    pub fn holding(&self, mut runs: Vec<Run>, tests: &TestFilter) -> Result<Vec<Run>, HistoryError> {
+        if tests.is_all() {
+            return Ok(runs);
+        }
+        self.read(|| {
+            let names = tests_matching(&self.connection, |node_id| tests.matches(node_id))?;
+            let (Some((first, _)), Some((last, _))) = (names.first_key_value(), names.last_key_value()) else {
+                return Ok(Vec::new());
+            };
+            let mut statement =
+                self.connection.prepare("SELECT test FROM result WHERE run = ?1 AND test BETWEEN ?2 AND ?3")?;
+            let mut holds = |run: &Run| -> rusqlite::Result<bool> {
+                let mut rows = statement.query(params![run.key, first, last])?;
+                while let Some(row) = rows.next()? {
+                    if names.contains_key(&row.get(0)?) {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            };
+            let held = runs.iter().map(&mut holds).collect::<rusqlite::Result<Vec<bool>>>()?;
+            let mut held = held.into_iter();
+            runs.retain(|_| held.next() == Some(true));
+            Ok(runs)
+        })
     }
 
     /// Runs without the ids of interrupted ones, newest first.
@@ -85,10 +105,10 @@ impl Store {
         rows.collect()
     }
 
-    /// The run that `name` means: `latest`, `latest~2` (the second before it), or the begin of
-    /// a run_id, with or without `sha256:`. An error says why none or more than one is meant.
-    pub fn run_named(&self, name: &str) -> Result<Result<Run, String>, HistoryError> {
-        let all = self.runs(&RunFilter::default(), false)?;
+    /// The run that `name` means: `latest`, `latest~2` (the second before it), both among the runs
+    /// that the filter lets through, or the begin of a run_id, with or without `sha256:`. An error
+    /// says why none or more than one is meant.
+    pub fn run_named(&self, name: &str, latest_of: &RunFilter) -> Result<Result<Run, String>, HistoryError> {
         if let Some(back) = name.strip_prefix("latest") {
             let back = match back.strip_prefix('~') {
                 None if back.is_empty() => Some(0),
@@ -98,6 +118,7 @@ impl Store {
             return Ok(match back {
                 None => Err(format!("{name:?} is no run: write latest, latest~N or the begin of a run_id")),
                 Some(back) => {
+                    let all = self.runs(latest_of, false)?;
                     let count = all.len();
                     all.into_iter().nth(back).ok_or_else(|| format!("{name}: there are {count} runs"))
                 }
@@ -108,7 +129,7 @@ impl Store {
             return Ok(Err(format!("{name:?} is no run: write latest, latest~N or 4 or more digits of a run_id")));
         }
         let mut matching = Vec::new();
-        for mut run in all {
+        for mut run in self.runs(&RunFilter::default(), false)? {
             let id = match run.run_id.take() {
                 Some(id) => id,
                 None => run_id_of(&self.connection, run.key, &run.head).map_err(|source| self.error(source))?,

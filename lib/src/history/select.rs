@@ -37,6 +37,11 @@ impl TestFilter {
         TestFilter { patterns }
     }
 
+    /// Whether it lets every test through.
+    pub fn is_all(&self) -> bool {
+        self.patterns.is_empty()
+    }
+
     /// Whether it lets this test through.
     pub fn matches(&self, node_id: &str) -> bool {
         self.patterns.is_empty()

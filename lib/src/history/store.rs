@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::HistoryError;
 use super::schema::{self, Content};
@@ -22,6 +22,10 @@ use crate::project::FOLDER;
 
 /// How long a writer waits for another before it gives up.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often it looks whether it is its turn: SQLite's own way looks ever more rarely, and whoever
+/// came last would be the first.
+const POLL: Duration = Duration::from_millis(2);
 
 /// Tells a file from another one that took its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +111,19 @@ impl Store {
         sql_error(&self.path, source)
     }
 
+    /// Reads in one moment of the store, whatever is recorded meanwhile. It also saves a lock for
+    /// each statement.
+    pub(super) fn read<T>(&self, act: impl FnOnce() -> rusqlite::Result<T>) -> Result<T, HistoryError> {
+        let _moment = self.moment()?;
+        act().map_err(|source| self.error(source))
+    }
+
+    /// Keeps the store as it is for whoever reads several times. Within another moment: that one.
+    pub(super) fn moment(&self) -> Result<Option<Transaction<'_>>, HistoryError> {
+        let is_new = self.connection.is_autocommit();
+        is_new.then(|| self.connection.unchecked_transaction()).transpose().map_err(|source| self.error(source))
+    }
+
     /// Runs `act` in a transaction: all of it or nothing. Waits for another writer up to the limit.
     pub(super) fn write<T>(&mut self, act: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, HistoryError> {
         let path = &self.path;
@@ -122,7 +139,7 @@ impl Store {
         refuse_folder(path)?;
         let failed = |source| sql_error(path, source);
         let connection = Connection::open(path).map_err(failed)?;
-        connection.busy_timeout(PATIENCE).map_err(failed)?;
+        connection.busy_handler(Some(waits)).map_err(failed)?;
         let mut store = Store { connection, path: path.to_path_buf() };
         let content = schema::content(&store.connection).map_err(failed)?;
         store.refuse(&content)?;
@@ -148,7 +165,7 @@ impl Store {
             Connection::open_with_flags(path, flags)
         };
         let connection = connection.map_err(failed)?;
-        connection.busy_timeout(PATIENCE).map_err(failed)?;
+        connection.busy_handler(Some(waits)).map_err(failed)?;
         connection.set_prepared_statement_cache_capacity(64);
         let store = Store { connection, path: path.to_path_buf() };
         let content = schema::content(&store.connection).map_err(failed)?;
@@ -166,6 +183,18 @@ impl Store {
             Content::Store(_) | Content::Empty => Ok(()),
         }
     }
+}
+
+/// Waits for another one's transaction; false when patience is at its end.
+fn waits(times: i32) -> bool {
+    std::thread::sleep(POLL);
+    POLL * times.unsigned_abs() < PATIENCE
+}
+
+/// Whether SQLite says that another process holds the file, so that trying again helps.
+pub(super) fn is_locked(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
+    matches!(error.sqlite_error_code(), Some(DatabaseBusy | DatabaseLocked))
 }
 
 /// Whether SQLite says that the file itself is damaged, so that setting it aside helps.

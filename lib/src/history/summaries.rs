@@ -26,7 +26,7 @@ pub fn read_summaries(store: &Path) -> Result<HashMap<Box<str>, TestSummary>, Hi
 impl Store {
     /// Calls `see` with what history knows of each test, in the order in which they were first seen.
     pub fn each_summary(&self, mut see: impl FnMut(TestSummary)) -> Result<(), HistoryError> {
-        let mut read = || -> rusqlite::Result<()> {
+        self.read(|| {
             let mut statement = self.connection.prepare(
                 "SELECT test.node_id, total_runs, pass_count, fail_count, skip_count, duration_sum_us, last_outcome,
                         last_run_us, streak, streak_broken_us, flips, last_decided, recent
@@ -37,8 +37,7 @@ impl Store {
                 see(statistics_at(row, 1)?.summary(row.get(0)?));
             }
             Ok(())
-        };
-        read().map_err(|source| self.error(source))
+        })
     }
 
     /// The same over the runs of a filter only, for the tests of a filter. Without a run filter it
@@ -53,14 +52,16 @@ impl Store {
             })?;
             return Ok(found);
         }
-        let read = || -> rusqlite::Result<Vec<TestSummary>> {
-            let mut statistics = recompute(&self.connection, &keys(&self.connection, runs)?)?;
+        self.read(|| {
             let names = tests_matching(&self.connection, |node_id| tests.matches(node_id))?;
+            let (Some((first, _)), Some((last, _))) = (names.first_key_value(), names.last_key_value()) else {
+                return Ok(Vec::new());
+            };
+            let mut statistics = recompute(&self.connection, &keys(&self.connection, runs)?, *first..=*last)?;
             Ok(names
                 .into_iter()
                 .filter_map(|(test, node_id)| Some(statistics.remove(&test)?.summary(node_id)))
                 .collect())
-        };
-        read().map_err(|source| self.error(source))
+        })
     }
 }

@@ -81,21 +81,19 @@ impl Store {
     /// Ids of the tests that the filter lets through, in the order in which they were first
     /// seen. One pattern that is exactly a test's id means that test alone.
     pub fn node_ids(&self, filter: &TestFilter) -> Result<Vec<String>, HistoryError> {
-        let read = || -> rusqlite::Result<Vec<String>> {
+        self.read(|| {
             if let Some(exact) = filter.as_exact()
                 && test_named(&self.connection, exact)?.is_some()
             {
                 return Ok(vec![exact.to_string()]);
             }
             Ok(tests_matching(&self.connection, |node_id| filter.matches(node_id))?.into_values().collect())
-        };
-        read().map_err(|source| self.error(source))
+        })
     }
 
     /// The results of the test with this id. One look-up for each run, however many tests a run holds.
     pub fn trail(&self, node_id: &str, filter: &RunFilter) -> Result<Trail, HistoryError> {
-        let read = || self.trail_over(node_id, &self.read_runs(filter)?, |_| false);
-        read().map_err(|source| self.error(source))
+        self.read(|| self.trail_over(node_id, &self.read_runs(filter)?, |_| false))
     }
 
     /// The results over `runs`, which are newest first, back to the first for which `is_enough` holds.

@@ -1,4 +1,4 @@
-//! Owns which tests and files became slower or faster, and since when.
+//! Owns which tests, files and suites became slower or faster, and since when.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -30,21 +30,26 @@ const LEAST_RATIO: f64 = 1.2;
 /// ... and by this much, in microseconds: below it is the machine's noise.
 const LEAST_US: f64 = 1_000.0;
 
+/// What the suite is called: as a folder that holds every test.
+const SUITE: &str = ".";
+
 /// What became slower or faster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Subject {
     /// One test, in the runs in which it passed.
     Test,
-    /// All tests of a file together, in the runs that ran as many of them as the newest one.
+    /// All tests of a file together, in the runs in which as many of them passed as in the newest one.
     File,
+    /// All tests that are looked at together, likewise.
+    Suite,
 }
 
 /// A change of duration.
 #[derive(Debug, Serialize, PartialEq)]
 #[serde(tag = "type", rename = "trend")]
 pub struct TrendRow {
-    /// The test's node id or the file.
+    /// The test's node id or the file; `.` for the suite.
     pub node_id: String,
     /// Which of them.
     pub subject: Subject,
@@ -65,42 +70,53 @@ pub struct TrendRow {
 /// Durations by run: its place and microseconds.
 type Series = Vec<(u32, i64)>;
 
+/// The time of many tests, for each run: how many there were, and their sum.
+#[derive(Default)]
+struct Together(HashMap<u32, (u32, i64)>);
+
+impl Together {
+    fn add(&mut self, series: &Series) {
+        for &(run, time) in series {
+            let (count, sum) = self.0.entry(run).or_default();
+            *count += 1;
+            *sum += time;
+        }
+    }
+
+    /// The runs that can be compared: those of as many tests as the newest.
+    fn series(self) -> Series {
+        let newest = self.0.iter().max_by_key(|(run, _)| **run).map_or(0, |(_, (count, _))| *count);
+        let comparable = self.0.into_iter().filter(|(_, (count, _))| *count == newest);
+        let mut series: Series = comparable.map(|(run, (_, sum))| (run, sum)).collect();
+        series.sort_unstable();
+        series
+    }
+}
+
 impl Store {
     /// The changes, the largest in time first.
     pub fn trends(&self, runs: &RunFilter, tests: &TestFilter) -> Result<Vec<TrendRow>, HistoryError> {
-        let read = || -> rusqlite::Result<Vec<TrendRow>> {
+        let mut rows = self.read(|| {
             let mut runs = self.read_runs(runs)?;
             runs.truncate(WINDOW);
             runs.reverse();
             let names: Vec<(i64, String)> =
                 tests_matching(&self.connection, |node_id| tests.matches(node_id))?.into_iter().collect();
             let mut rows = Vec::new();
-            // For each file and run: how many tests it ran, and their time.
-            let mut files: BTreeMap<&str, HashMap<u32, (u32, i64)>> = BTreeMap::new();
+            let (mut files, mut suite): (BTreeMap<&str, Together>, _) = (BTreeMap::new(), Together::default());
             for chunk in names.chunks(CHUNK) {
                 for ((_, node_id), series) in chunk.iter().zip(self.series(&runs, chunk)?) {
-                    let file = files.entry(file_of(node_id)).or_default();
-                    for &(run, time) in &series {
-                        let (count, sum) = file.entry(run).or_default();
-                        *count += 1;
-                        *sum += time;
-                    }
+                    files.entry(file_of(node_id)).or_default().add(&series);
+                    suite.add(&series);
                     rows.extend(trend(node_id, Subject::Test, &series, &runs));
                 }
             }
-            for (file, by_run) in files {
-                let newest = by_run.iter().max_by_key(|(run, _)| **run).map_or(0, |(_, (count, _))| *count);
-                let mut series: Series = by_run
-                    .into_iter()
-                    .filter(|(_, (count, _))| *count == newest)
-                    .map(|(run, (_, sum))| (run, sum))
-                    .collect();
-                series.sort_unstable();
-                rows.extend(trend(file, Subject::File, &series, &runs));
+            for (file, together) in files {
+                rows.extend(trend(file, Subject::File, &together.series(), &runs));
             }
+            rows.extend(trend(SUITE, Subject::Suite, &suite.series(), &runs));
             Ok(rows)
-        };
-        let mut rows = read().map_err(|source| self.error(source))?;
+        })?;
         let size = |row: &TrendRow| (row.after_ms - row.before_ms).abs();
         rows.sort_by(|a, b| size(b).total_cmp(&size(a)).then_with(|| a.node_id.cmp(&b.node_id)));
         Ok(rows)
@@ -164,7 +180,7 @@ impl Row for TrendRow {
         Column::numbers("times"),
         Column::words("since run"),
         Column::words("commit"),
-        Column::words("test or file"),
+        Column::words("test, file or suite"),
     ];
 
     fn cells(&self) -> Vec<Cell> {
@@ -193,7 +209,7 @@ mod tests {
     use crate::history::append::{End, Entry, RunWriter};
 
     #[test]
-    fn slower_tests_and_their_file() {
+    fn slower_tests_their_file_and_the_suite() {
         let root = tempfile::tempdir().unwrap();
         let mut store = Store::open(&root.path().join("h.db")).unwrap();
         for run in 0..40_i64 {
@@ -215,7 +231,7 @@ mod tests {
                 .write(|connection| {
                     let mut writer = RunWriter::begin(connection, &head)?;
                     writer.append(connection, &entries)?;
-                    writer.finish(connection, &format!("sha256:{run:02}"), &End::default())
+                    writer.finish(connection, &format!("sha256:{run:02}"), Some(&End::default()))
                 })
                 .unwrap();
         }
@@ -224,13 +240,14 @@ mod tests {
         assert_eq!(
             told,
             [
+                (".", Subject::Suite, 2.0),
                 ("a.py", Subject::File, 3.0),
                 ("a.py::slower", Subject::Test, 3.0),
                 ("b.py", Subject::File, 0.0),
                 ("b.py::faster", Subject::Test, 0.0),
             ]
         );
-        assert_eq!(rows[1].since.run_id.as_deref(), Some("sha256:25"));
-        assert_eq!(rows[3].since.run_id.as_deref(), Some("sha256:10"));
+        assert_eq!(rows[2].since.run_id.as_deref(), Some("sha256:25"));
+        assert_eq!(rows[4].since.run_id.as_deref(), Some("sha256:10"));
     }
 }

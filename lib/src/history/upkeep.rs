@@ -1,12 +1,13 @@
 //! Owns the care of a store: taking old runs out, proving it sound, making it small.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use rusqlite::{Connection, params};
 use serde::Serialize;
 
 use super::HistoryError;
-use super::append::{delete_run, rebuild, recompute, statistics_at};
+use super::append::{ALL_TESTS, forget_oldest, recompute, statistics_at};
 use super::runs::keys;
 use super::select::RunFilter;
 use super::store::Store;
@@ -55,63 +56,86 @@ pub struct Vacuumed {
     pub bytes_after: u64,
 }
 
+/// So many results are taken out at a time: a part of a second.
+const PRUNED_AT_ONCE: i64 = 50_000;
+
+/// How long whoever waits for the store has it then: several times as long as it takes to look.
+const TURN: Duration = Duration::from_millis(10);
+
 /// How many problems of one kind are told.
 const TOLD: usize = 20;
 
 impl Store {
-    /// Takes runs out, with the tests and messages that only they had, and makes the statistics
-    /// those of the runs that are left: all of it or nothing.
+    /// Takes runs out, with the tests and messages that only they had; the statistics become those of
+    /// the runs that are left. Done bit by bit, so that runs that are recorded meanwhile need not wait:
+    /// whatever stops it leaves a sound store with the oldest runs gone.
     pub fn prune(&mut self, what: Prune) -> Result<Pruned, HistoryError> {
-        self.write(|connection| {
-            let all = keys(connection, &RunFilter::default())?;
-            let gone: Vec<i64> = match what {
-                Prune::KeepRuns(count) => {
-                    let count = all.len().saturating_sub(count as usize);
-                    all[..count].iter().map(|(run, _)| *run).collect()
+        self.prune_by(what, PRUNED_AT_ONCE)
+    }
+
+    /// The same, at most so many results (or one run) at a time.
+    fn prune_by(&mut self, what: Prune, at_once: i64) -> Result<Pruned, HistoryError> {
+        let mut pruned = Pruned { runs: 0, runs_left: 0, tests: 0 };
+        loop {
+            let (gone, left) = self.write(|connection| {
+                let all = keys(connection, &RunFilter::default())?;
+                let due = match what {
+                    Prune::KeepRuns(count) => all.len().saturating_sub(count as usize),
+                    Prune::OlderThan(moment) => all.partition_point(|(_, started)| *started < moment),
+                };
+                let mut total = connection.prepare_cached("SELECT total FROM run WHERE run = ?1")?;
+                let (mut gone, mut results) = (0, 0);
+                for (run, _) in &all[..due] {
+                    results += total.query_row([run], |row| row.get::<_, i64>(0))?;
+                    if gone > 0 && results > at_once {
+                        break;
+                    }
+                    gone += 1;
                 }
-                Prune::OlderThan(moment) => {
-                    all.iter().filter(|(_, started)| *started < moment).map(|(run, _)| *run).collect()
-                }
-            };
-            let runs_left = all.len() - gone.len();
-            if gone.is_empty() {
-                return Ok(Pruned { runs: 0, runs_left, tests: 0 });
+                forget_oldest(connection, &all, gone)?;
+                Ok((gone, all.len() - gone))
+            })?;
+            pruned.runs += gone;
+            pruned.runs_left = left;
+            if gone == 0 {
+                break;
             }
-            gone.iter().try_for_each(|run| delete_run(connection, *run))?;
-            rebuild(connection)?;
-            let tests = connection.execute(
-                "DELETE FROM test WHERE NOT EXISTS (SELECT 1 FROM statistics WHERE statistics.test = test.test)
-                     AND test NOT IN (SELECT test FROM result)",
-                [],
-            )?;
-            connection.execute(
-                "DELETE FROM message WHERE message NOT IN (SELECT message FROM result WHERE message IS NOT NULL)",
-                [],
-            )?;
-            Ok(Pruned { runs: gone.len(), runs_left, tests })
-        })
+            std::thread::sleep(TURN);
+        }
+        if pruned.runs > 0 {
+            pruned.tests = self.write(|connection| {
+                connection.execute(
+                    "DELETE FROM message WHERE message NOT IN (SELECT message FROM result WHERE message IS NOT NULL)",
+                    [],
+                )?;
+                connection.execute(
+                    "DELETE FROM test WHERE NOT EXISTS (SELECT 1 FROM statistics WHERE statistics.test = test.test)
+                         AND test NOT IN (SELECT test FROM result)",
+                    [],
+                )
+            })?;
+        }
+        Ok(pruned)
     }
 
     /// Proves the file whole, the statistics and totals those of the results, and every reference good.
     pub fn check(&self) -> Result<Checked, HistoryError> {
-        let read = || -> rusqlite::Result<Checked> {
-            // One moment of the store, whatever is recorded meanwhile.
-            let moment = self.connection.unchecked_transaction()?;
-            let runs = keys(&moment, &RunFilter::default())?;
-            let mut problems = integrity(&moment)?;
+        self.read(|| {
+            let connection = &self.connection;
+            let runs = keys(connection, &RunFilter::default())?;
+            let mut problems = integrity(connection)?;
             if problems.is_empty() {
-                problems.extend(wrong_references(&moment)?);
-                problems.extend(wrong_totals(&moment)?);
-                problems.extend(wrong_statistics(&moment, &runs)?);
+                problems.extend(wrong_references(connection)?);
+                problems.extend(wrong_totals(connection)?);
+                problems.extend(wrong_statistics(connection, &runs)?);
             }
             Ok(Checked {
                 runs: runs.len(),
-                results: moment.query_row("SELECT count(*) FROM result", [], |row| row.get(0))?,
-                tests: moment.query_row("SELECT count(*) FROM statistics", [], |row| row.get(0))?,
+                results: connection.query_row("SELECT count(*) FROM result", [], |row| row.get(0))?,
+                tests: connection.query_row("SELECT count(*) FROM statistics", [], |row| row.get(0))?,
                 problems,
             })
-        };
-        read().map_err(|source| self.error(source))
+        })
     }
 
     /// Gives the space of what was taken out back to the disk.
@@ -176,7 +200,7 @@ fn wrong_totals(connection: &Connection) -> rusqlite::Result<Vec<String>> {
 }
 
 fn wrong_statistics(connection: &Connection, runs: &[(i64, i64)]) -> rusqlite::Result<Vec<String>> {
-    let mut expected = recompute(connection, runs)?;
+    let mut expected = recompute(connection, runs, ALL_TESTS)?;
     let mut names: HashMap<i64, String> = HashMap::new();
     let mut statement = connection.prepare(
         "SELECT statistics.test, total_runs, pass_count, fail_count, skip_count, duration_sum_us, last_outcome,

@@ -29,7 +29,7 @@ fn store(path: &Path, runs: &[Vec<i64>]) -> Store {
             .write(|connection| {
                 let mut writer = RunWriter::begin(connection, &head)?;
                 writer.append(connection, &entries)?;
-                writer.finish(connection, &format!("sha256:{at}"), &End::default())
+                writer.finish(connection, &format!("sha256:{at}"), Some(&End::default()))
             })
             .unwrap();
     }
@@ -85,11 +85,12 @@ proptest! {
     fn pruned_statistics_are_those_of_the_runs_left(
         runs in proptest::collection::vec(proptest::collection::vec(0_i64..7, 0..5), 0..12),
         keep in 0_u32..12,
+        at_once in 1_i64..20,
     ) {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("h.db");
         let mut pruned = store(&path, &runs);
-        pruned.prune(Prune::KeepRuns(keep)).unwrap();
+        pruned.prune_by(Prune::KeepRuns(keep), at_once).unwrap();
         prop_assert_eq!(pruned.check().unwrap().problems, Vec::<String>::new());
         // Equal to a store that never saw the runs that are gone: their places are empty lists.
         let mut left = runs.clone();

@@ -60,16 +60,16 @@ impl Store {
         tests: &TestFilter,
         listed: Listed,
     ) -> Result<Vec<VerdictRow>, HistoryError> {
+        let _moment = self.moment()?;
         let summaries = self.summaries(runs, tests)?;
-        let read = || -> rusqlite::Result<Vec<VerdictRow>> {
+        let mut rows = self.read(|| {
             let mut court = Court::open(self, runs)?;
             let mut rows = Vec::new();
             for chunk in summaries.chunks(CHUNK) {
                 rows.extend(court.judge(chunk, listed)?.into_iter().filter(|row| listed.has(row)));
             }
             Ok(rows)
-        };
-        let mut rows = read().map_err(|source| self.error(source))?;
+        })?;
         rows.sort_by(|a, b| b.summary.fail_count.cmp(&a.summary.fail_count).then_with(|| a.node_id.cmp(&b.node_id)));
         Ok(rows)
     }

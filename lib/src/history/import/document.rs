@@ -3,7 +3,7 @@
 //! text that is no JSON ends the reading.
 
 use std::fmt;
-use std::io::Read;
+use std::io::BufRead;
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -11,25 +11,27 @@ use jiff::tz::TimeZone;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
+use super::super::RunHead;
 use super::super::append::{End, Entry};
 use super::super::canonical::micros;
 use super::super::store::Store;
-use super::super::{HistoryError, RunHead};
+use super::bounded::{Bounded, Part};
 use super::sink::RunImport;
 use super::{ImportError, Imported};
 use crate::outcome::Outcome;
 
 pub(super) fn import(
-    store: &Store,
-    source: impl Read,
+    store: &mut Store,
+    source: impl BufRead,
     template: &RunHead,
     imported: &mut Imported,
 ) -> Result<(), ImportError> {
-    let mut document = Document { store, template, imported, fault: None };
+    let source = Bounded::new(source);
+    let mut document = Document { store, template, imported, fault: None, part: source.part() };
     let mut text = serde_json::Deserializer::from_reader(source);
     let read = (&mut document).deserialize(&mut text).and_then(|()| text.end());
     match (document.fault, read) {
-        (Some(fault), _) => Err(fault.into()),
+        (Some(fault), _) => Err(fault),
         (None, Err(error)) => Err(ImportError::Malformed(error.to_string())),
         (None, Ok(())) => Ok(()),
     }
@@ -37,11 +39,52 @@ pub(super) fn import(
 
 /// The whole document.
 struct Document<'a> {
-    store: &'a Store,
+    store: &'a mut Store,
     template: &'a RunHead,
     imported: &'a mut Imported,
-    /// What the store said, when it refused: the reader's own errors are text.
-    fault: Option<HistoryError>,
+    /// Why reading stopped, where it was not the text: the reader's own errors are text.
+    fault: Option<ImportError>,
+    part: Part,
+}
+
+impl Document<'_> {
+    /// Takes a run in; `None` is something else than a run.
+    fn take(&mut self, run: Option<Run>) -> Result<(), ImportError> {
+        let run = run.filter(|run| run.run_id.is_some() || run.timestamp_us.is_some());
+        let Some((run, results)) = run.and_then(|mut run| run.results.take().map(|results| (run, results))) else {
+            self.imported.skipped_runs += 1;
+            return Ok(());
+        };
+        let head = RunHead {
+            started_at_us: run.timestamp_us.unwrap_or(self.template.started_at_us),
+            commit_id: run.commit_id,
+            branch: run.branch,
+            ..RunHead::default()
+        };
+        self.imported.skipped_results += run.skipped_results;
+        results.finish(self.store, &head, run.run_id, Some(&End::default()), self.imported)
+    }
+
+    /// What stops the reading when `done` is a fault.
+    fn or_stop<E: serde::de::Error>(&mut self, done: Result<(), ImportError>) -> Result<(), E> {
+        done.map_err(|fault| {
+            let text = fault.to_string();
+            self.fault = Some(fault);
+            E::custom(text)
+        })
+    }
+}
+
+/// What a run of the document holds.
+#[derive(Default)]
+struct Run {
+    run_id: Option<String>,
+    timestamp_us: Option<i64>,
+    commit_id: Option<String>,
+    branch: Option<String>,
+    /// `None`: there is no list of results.
+    results: Option<RunImport>,
+    skipped_results: u64,
 }
 
 impl<'de> DeserializeSeed<'de> for &mut Document<'_> {
@@ -95,54 +138,48 @@ impl<'de> Visitor<'de> for Runs<'_, '_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while let Some(run) = seq.next_element_seed(OneRun)? {
-            if let Err(fault) = self.0.take(run) {
-                let text = fault.to_string();
-                self.0.fault = Some(fault);
-                return Err(serde::de::Error::custom(text));
-            }
+        while let Some(run) = seq.next_element_seed(OneRun(self.0))? {
+            self.0.part.begin();
+            let taken = self.0.take(run);
+            self.0.or_stop(taken)?;
         }
         Ok(())
     }
 }
 
-/// What a run of the document holds.
-#[derive(Default)]
-struct Run {
-    run_id: Option<String>,
-    timestamp_us: Option<i64>,
-    commit_id: Option<String>,
-    branch: Option<String>,
-    /// `None`: there is no list of results.
-    entries: Option<Vec<Entry>>,
-    skipped_results: u64,
-}
+/// Reads over any value of another kind, a list included, and tells it as `$other`.
+macro_rules! read_over {
+    ($value:ty, $other:expr) => {
+        fn visit_str<E>(self, _: &str) -> Result<$value, E> {
+            Ok($other)
+        }
 
-impl Document<'_> {
-    /// Takes a run in; `None` is something else than a run.
-    fn take(&mut self, run: Option<Run>) -> Result<(), HistoryError> {
-        let run = run.filter(|run| run.run_id.is_some() || run.timestamp_us.is_some());
-        let Some((run, entries)) = run.and_then(|mut run| run.entries.take().map(|entries| (run, entries))) else {
-            self.imported.skipped_runs += 1;
-            return Ok(());
-        };
-        let head = RunHead {
-            started_at_us: run.timestamp_us.unwrap_or(self.template.started_at_us),
-            commit_id: run.commit_id,
-            branch: run.branch,
-            ..RunHead::default()
-        };
-        self.imported.skipped_results += run.skipped_results;
-        let mut import = RunImport::new(head);
-        entries.into_iter().try_for_each(|entry| import.push(self.store, entry))?;
-        import.finish(self.store, run.run_id, Some(&End::default()), self.imported)
-    }
+        fn visit_bool<E>(self, _: bool) -> Result<$value, E> {
+            Ok($other)
+        }
+
+        fn visit_i64<E>(self, _: i64) -> Result<$value, E> {
+            Ok($other)
+        }
+
+        fn visit_u64<E>(self, _: u64) -> Result<$value, E> {
+            Ok($other)
+        }
+
+        fn visit_f64<E>(self, _: f64) -> Result<$value, E> {
+            Ok($other)
+        }
+
+        fn visit_unit<E>(self) -> Result<$value, E> {
+            Ok($other)
+        }
+    };
 }
 
 /// One run; anything else than an object is read over.
-struct OneRun;
+struct OneRun<'a, 'b>(&'a mut Document<'b>);
 
-impl<'de> DeserializeSeed<'de> for OneRun {
+impl<'de> DeserializeSeed<'de> for OneRun<'_, '_> {
     type Value = Option<Run>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<Run>, D::Error> {
@@ -150,7 +187,7 @@ impl<'de> DeserializeSeed<'de> for OneRun {
     }
 }
 
-impl<'de> Visitor<'de> for OneRun {
+impl<'de> Visitor<'de> for OneRun<'_, '_> {
     type Value = Option<Run>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
@@ -166,7 +203,7 @@ impl<'de> Visitor<'de> for OneRun {
                 "timestamp" => run.timestamp_us = moment(&map.next_value()?),
                 "commit_id" => run.commit_id = text(map.next_value()?),
                 "branch" => run.branch = text(map.next_value()?),
-                "results" => map.next_value_seed(Results(&mut run))?,
+                "results" => map.next_value_seed(Results(self.0, &mut run))?,
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
@@ -178,35 +215,13 @@ impl<'de> Visitor<'de> for OneRun {
         Ok(None)
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<Option<Run>, E> {
-        Ok(None)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Option<Run>, E> {
-        Ok(None)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Option<Run>, E> {
-        Ok(None)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Option<Run>, E> {
-        Ok(None)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Option<Run>, E> {
-        Ok(None)
-    }
-
-    fn visit_unit<E>(self) -> Result<Option<Run>, E> {
-        Ok(None)
-    }
+    read_over!(Option<Run>, None);
 }
 
 /// The results of a run; anything else than a list is read over.
-struct Results<'a>(&'a mut Run);
+struct Results<'a, 'b>(&'a mut Document<'b>, &'a mut Run);
 
-impl<'de> DeserializeSeed<'de> for Results<'_> {
+impl<'de> DeserializeSeed<'de> for Results<'_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -214,7 +229,7 @@ impl<'de> DeserializeSeed<'de> for Results<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Results<'_> {
+impl<'de> Visitor<'de> for Results<'_, '_> {
     type Value = ();
 
     fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
@@ -222,15 +237,16 @@ impl<'de> Visitor<'de> for Results<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        let mut entries = Vec::new();
+        let Results(document, run) = self;
+        let results = run.results.get_or_insert_default();
         while let Some(value) = seq.next_element::<Value>()? {
+            document.part.begin();
             match entry(&value) {
                 Some(entry) if entry.outcome == Outcome::NotRun => {}
-                Some(entry) => entries.push(entry),
-                None => self.0.skipped_results += 1,
+                Some(entry) => document.or_stop(results.push(entry))?,
+                None => run.skipped_results += 1,
             }
         }
-        self.0.entries = Some(entries);
         Ok(())
     }
 
@@ -239,29 +255,7 @@ impl<'de> Visitor<'de> for Results<'_> {
         Ok(())
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
+    read_over!((), ());
 }
 
 /// A result; `None` without a node id or an outcome. An outcome of no known name is an error.

@@ -27,7 +27,7 @@ fn home() -> Home {
     Home { _root: root, store }
 }
 
-fn bring(store: &Store, bytes: &[u8]) -> Result<Imported, String> {
+fn bring(store: &mut Store, bytes: &[u8]) -> Result<Imported, String> {
     let mut imported = Imported::default();
     import(store, bytes, None, 77, &mut imported).map_err(|error| error.to_string())?;
     Ok(imported)
@@ -63,8 +63,8 @@ fn one_suite_in_three_formats() {
     use Outcome::*;
     let file = "tests/sub/test_mix.py";
     for (bytes, xpass) in [(XUNIT1, Passed), (XUNIT2, Passed), (REPORTLOG, Xpassed)] {
-        let home = home();
-        let imported = bring(&home.store, bytes).unwrap();
+        let mut home = home();
+        let imported = bring(&mut home.store, bytes).unwrap();
         assert_eq!((imported.runs, imported.results), (1, 18));
         let found = outcomes(&home.store);
         for (name, outcome) in [
@@ -95,19 +95,19 @@ fn one_suite_in_three_formats() {
         let run = &home.store.runs(&RunFilter::default(), true).unwrap()[0];
         assert_eq!((run.complete, run.collection_errors), (true, 1));
         // Once more: nothing is new.
-        assert_eq!(bring(&home.store, bytes).unwrap(), Imported { already_there: 1, ..Imported::default() });
+        assert_eq!(bring(&mut home.store, bytes).unwrap(), Imported { already_there: 1, ..Imported::default() });
         assert_eq!(home.store.check().unwrap().problems, Vec::<String>::new());
     }
 }
 
 #[test]
 fn what_history_knows_helps_to_read_a_junit_file() {
-    let home = home();
+    let mut home = home();
     let stream = json!({"type": "result", "node_id": "lib/odd.py::inner::check", "outcome": "passed", "duration_ms": 1,
         "message": null});
-    bring(&home.store, stream.to_string().as_bytes()).unwrap();
+    bring(&mut home.store, stream.to_string().as_bytes()).unwrap();
     let xml = br#"<testsuite timestamp="2020-01-01T00:00:00"><testcase classname="lib.odd.inner" name="check" time="1,000.5"/></testsuite>"#;
-    bring(&home.store, xml).unwrap();
+    bring(&mut home.store, xml).unwrap();
     let trail = home.store.trail("lib/odd.py::inner::check", &RunFilter::default()).unwrap();
     assert_eq!(trail.steps.iter().map(|step| step.duration_us).collect::<Vec<_>>(), [1_000, 1_000_500_000]);
 }
@@ -132,8 +132,8 @@ fn files_that_are_refused() {
         (b"{\"type\":\"result\",\"node_id\":\"a\"}\n", "record 1 is malformed: missing field `outcome`"),
         (b"{\"$report_type\":\"TestReport\",\"nodeid\":\"a\",\"duration\":\"x\"}\n", "record 1 is malformed"),
     ] {
-        let home = home();
-        let error = bring(&home.store, bytes).unwrap_err();
+        let mut home = home();
+        let error = bring(&mut home.store, bytes).unwrap_err();
         assert!(error.contains(said), "{}: {error}", String::from_utf8_lossy(bytes));
         // Nothing of a run that could not be read to its end.
         assert_eq!(home.store.check().unwrap().results, 0);
@@ -142,7 +142,7 @@ fn files_that_are_refused() {
 
 #[test]
 fn a_document_is_read_tolerantly() {
-    let home = home();
+    let mut home = home();
     let text = json!({"version": 2, "extra": [1], "runs": [
         null, 7, "x", [], true, 1.5, {}, {"run_id": "no results"}, {"timestamp": "2020-01-01T00:00:00Z", "results": 3},
         {"timestamp": "2020-01-02T00:00:00Z", "branch": "main", "results": [
@@ -153,7 +153,7 @@ fn a_document_is_read_tolerantly() {
         {"run_id": "second", "timestamp": 1577923200, "results": []},
         {"run_id": "third", "timestamp": 1577923200123.0, "results": []}
     ]});
-    let imported = bring(&home.store, text.to_string().as_bytes()).unwrap();
+    let imported = bring(&mut home.store, text.to_string().as_bytes()).unwrap();
     assert_eq!(imported, Imported { runs: 3, already_there: 0, results: 3, skipped_runs: 9, skipped_results: 4 });
     let runs = home.store.runs(&RunFilter::default(), true).unwrap();
     let starts: Vec<_> = runs.iter().map(|run| run.head.started_at_us).collect();
@@ -164,16 +164,16 @@ fn a_document_is_read_tolerantly() {
     let summaries = home.store.summaries(&RunFilter::default(), &TestFilter::default()).unwrap();
     let last: Vec<_> = summaries.iter().map(|summary| summary.last_outcome.unwrap()).collect();
     assert_eq!(last, [Outcome::Passed, Outcome::Error, Outcome::Skipped]);
-    assert_eq!(bring(&home.store, text.to_string().as_bytes()).unwrap().already_there, 3);
+    assert_eq!(bring(&mut home.store, text.to_string().as_bytes()).unwrap().already_there, 3);
 }
 
 #[test]
 fn an_interrupted_run_stays_one_run_and_is_completed_by_its_whole() {
     let result = r#"{"type":"result","node_id":"a","outcome":"passed","duration_ms":1,"message":null,"started_at":5}"#;
-    let home = home();
+    let mut home = home();
     let cut = format!("{result}\n");
     for (expected, state) in [((1, 0), false), ((0, 1), false)] {
-        let imported = bring(&home.store, cut.as_bytes()).unwrap();
+        let imported = bring(&mut home.store, cut.as_bytes()).unwrap();
         assert_eq!((imported.runs, imported.already_there), expected);
         assert_eq!(home.store.runs(&RunFilter::default(), true).unwrap()[0].complete, state);
     }
@@ -182,14 +182,14 @@ fn an_interrupted_run_stays_one_run_and_is_completed_by_its_whole() {
         json!({"type": "run_complete", "run_id": "", "total": 1, "passed": 1, "failed": 0,
         "errors": 0, "skipped": 0, "xfailed": 0, "xpassed": 0, "not_run": 0, "duration_ms": 9, "exit_code": 0})
     );
-    assert_eq!(bring(&home.store, whole.as_bytes()).unwrap().already_there, 1);
+    assert_eq!(bring(&mut home.store, whole.as_bytes()).unwrap().already_there, 1);
     let runs = home.store.runs(&RunFilter::default(), true).unwrap();
     assert_eq!((runs.len(), runs[0].complete, runs[0].duration_us), (1, true, Some(9_000)));
 }
 
 #[test]
 fn a_run_larger_than_what_is_held_back_is_whole_or_not_there() {
-    let home = home();
+    let mut home = home();
     let line = |at: usize| {
         format!(
             "{}\n",
@@ -198,10 +198,10 @@ fn a_run_larger_than_what_is_held_back_is_whole_or_not_there() {
         )
     };
     let many: String = (0..20_500).map(line).collect();
-    assert!(bring(&home.store, format!("{many}{{\"type\":3}}\n").as_bytes()).is_err());
+    assert!(bring(&mut home.store, format!("{many}{{\"type\":3}}\n").as_bytes()).is_err());
     assert_eq!(home.store.check().unwrap().runs, 0);
-    assert_eq!(bring(&home.store, many.as_bytes()).unwrap().results, 20_500);
-    assert_eq!(bring(&home.store, many.as_bytes()).unwrap().already_there, 1);
+    assert_eq!(bring(&mut home.store, many.as_bytes()).unwrap().results, 20_500);
+    assert_eq!(bring(&mut home.store, many.as_bytes()).unwrap().already_there, 1);
     assert_eq!(home.store.check().unwrap().results, 20_500);
 }
 
@@ -210,20 +210,20 @@ fn stores_merge_in_any_order_to_the_same() {
     let root = tempfile::tempdir().unwrap();
     let path = |name: &str| root.path().join(name);
     for (name, runs) in [("a.db", [5, 7]), ("b.db", [6, 7])] {
-        let store = Store::open(&path(name)).unwrap();
+        let mut store = Store::open(&path(name)).unwrap();
         for start in runs {
             let result = json!({"type": "result", "node_id": format!("t{}", start % 2), "message": null,
                 "outcome": if start == 6 { "failed" } else { "passed" }, "duration_ms": start, "started_at": start});
-            bring(&store, result.to_string().as_bytes()).unwrap();
+            bring(&mut store, result.to_string().as_bytes()).unwrap();
         }
     }
     let merged: Vec<_> = [["a.db", "b.db"], ["b.db", "a.db"]]
         .into_iter()
         .map(|order| {
-            let store = Store::open(&path(&order.concat())).unwrap();
+            let mut store = Store::open(&path(&order.concat())).unwrap();
             let mut imported = Imported::default();
             for name in order {
-                import_file(&store, &path(name), None, &mut imported).unwrap();
+                import_file(&mut store, &path(name), None, &mut imported).unwrap();
             }
             assert_eq!((imported.runs, imported.already_there), (3, 1));
             assert_eq!(store.check().unwrap().problems, Vec::<String>::new());
@@ -236,8 +236,8 @@ fn stores_merge_in_any_order_to_the_same() {
 }
 
 fn stored(path: &Path, bytes: &[u8]) -> Store {
-    let store = Store::open(path).unwrap();
-    bring(&store, bytes).unwrap();
+    let mut store = Store::open(path).unwrap();
+    bring(&mut store, bytes).unwrap();
     store
 }
 

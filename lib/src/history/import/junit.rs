@@ -13,6 +13,7 @@ use super::super::append::{End, Entry};
 use super::super::canonical::micros;
 use super::super::select::TestFilter;
 use super::super::store::Store;
+use super::bounded::Bounded;
 use super::junit_address::KnownIds;
 use super::sink::RunImport;
 use super::{ImportError, Imported};
@@ -20,12 +21,14 @@ use crate::outcome::{Outcome, Phase};
 
 /// Every test suite of the file is a run.
 pub(super) fn import(
-    store: &Store,
+    store: &mut Store,
     source: impl BufRead,
     template: &RunHead,
     imported: &mut Imported,
 ) -> Result<(), ImportError> {
     let known = KnownIds::new(store.node_ids(&TestFilter::default())?);
+    let source = Bounded::new(source);
+    let part = source.part();
     let mut reader = quick_xml::Reader::from_reader(source);
     let mut buffer = Vec::new();
     let mut suites: Vec<Suite> = Vec::new();
@@ -33,6 +36,9 @@ pub(super) fn import(
     let (mut depth, mut seen) = (0_u32, false);
     loop {
         buffer.clear();
+        if case.is_none() {
+            part.begin();
+        }
         let event = reader.read_event_into(&mut buffer);
         let at = reader.buffer_position();
         let malformed = |what: String| ImportError::Malformed(format!("byte {at}: {what}"));
@@ -60,7 +66,7 @@ pub(super) fn import(
                             suites
                                 .last_mut()
                                 .ok_or_else(|| malformed("a testcase outside a testsuite".to_string()))?
-                                .take(store, case)?;
+                                .take(case)?;
                         }
                     }
                     (_, Some(case)) => case.child(&tag),
@@ -78,7 +84,7 @@ pub(super) fn import(
                 match tag.name().as_ref() {
                     b"testcase" => {
                         if let (Some(case), Some(suite)) = (case.take(), suites.last_mut()) {
-                            suite.take(store, case)?;
+                            suite.take(case)?;
                         }
                     }
                     b"testsuite" => {
@@ -151,6 +157,7 @@ impl Tag {
 
 /// A run that is read.
 struct Suite {
+    head: RunHead,
     run: RunImport,
     end: End,
     /// The case read last: the next one may be its tear-down.
@@ -165,10 +172,10 @@ impl Suite {
             head.started_at_us = moment;
         }
         let end = End { duration_us: tag.time("time"), ..End::default() };
-        Suite { run: RunImport::new(head), end, last: None }
+        Suite { head, run: RunImport::default(), end, last: None }
     }
 
-    fn take(&mut self, store: &Store, case: Case) -> Result<(), ImportError> {
+    fn take(&mut self, case: Case) -> Result<(), ImportError> {
         if case.is_collection_error {
             self.end.collection_errors += 1;
             return Ok(());
@@ -183,16 +190,16 @@ impl Suite {
             return Ok(());
         }
         match self.last.replace(entry) {
-            Some(before) => Ok(self.run.push(store, before)?),
+            Some(before) => self.run.push(before),
             None => Ok(()),
         }
     }
 
-    fn end(mut self, store: &Store, imported: &mut Imported) -> Result<(), ImportError> {
+    fn end(mut self, store: &mut Store, imported: &mut Imported) -> Result<(), ImportError> {
         if let Some(last) = self.last.take() {
-            self.run.push(store, last)?;
+            self.run.push(last)?;
         }
-        Ok(self.run.finish(store, None, Some(&self.end), imported)?)
+        self.run.finish(store, &self.head, None, Some(&self.end), imported)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Owns bringing runs in from files: which format a file has, and putting a run into the
 //! store whole or not at all. Each format has its own file here.
 
+mod bounded;
 mod document;
 mod junit;
 pub(super) mod junit_address;
@@ -72,6 +73,9 @@ pub enum ImportError {
     /// The file cannot be read.
     #[error("cannot read it: {0}")]
     Read(#[from] std::io::Error),
+    /// A run is too large for memory, and there is no room beside it.
+    #[error("no room for a temporary file: {0}")]
+    Spill(std::io::Error),
     /// rpt's own stream is malformed.
     #[error("{}", stream_text(.0))]
     Stream(StreamError),
@@ -97,7 +101,7 @@ fn stream_text(error: &StreamError) -> String {
 /// `fallback_us`: the start of runs whose file does not tell it, in microseconds since the Unix epoch.
 /// `imported` counts what came of it, up to an error too.
 pub fn import(
-    store: &Store,
+    store: &mut Store,
     source: impl Read,
     format: Option<Format>,
     fallback_us: i64,
@@ -109,22 +113,19 @@ pub fn import(
         None => recognise(source.fill_buf()?).map_err(ImportError::Malformed)?,
     };
     let head = RunHead { started_at_us: fallback_us, ..RunHead::default() };
-    let read = match format {
+    match format {
         Format::Rpt => stream::import(store, source, &head, imported),
         Format::Junit => junit::import(store, source, &head, imported),
         Format::Reportlog => reportlog::import(store, source, &head, imported),
         Format::Document => document::import(store, source, &head, imported),
         Format::Store => Err(ImportError::Malformed("a store is read from its file, not as a stream".to_string())),
-    };
-    // The run in which a file became unreadable is not there in part.
-    sink::give_up(&store.connection).map_err(|source| store.error(source))?;
-    read
+    }
 }
 
 /// Brings the runs of a file into `store`: [`import`], and other stores too. Runs that tell no
 /// time began when their file was written, which is the same each time it is read.
 pub fn import_file(
-    store: &Store,
+    store: &mut Store,
     path: &Path,
     format: Option<Format>,
     imported: &mut Imported,
@@ -134,9 +135,7 @@ pub fn import_file(
     let mut start = Vec::new();
     (&mut file).take(SQLITE.len() as u64).read_to_end(&mut start)?;
     if format == Some(Format::Store) || (format.is_none() && start == SQLITE) {
-        let read = other_store::import(store, &Store::open_to_read(path)?, imported);
-        sink::give_up(&store.connection).map_err(|source| store.error(source))?;
-        return Ok(read?);
+        return other_store::import(store, &Store::open_to_read(path)?, imported);
     }
     let written_us = written.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
     import(store, start.as_slice().chain(file), format, written_us, imported)

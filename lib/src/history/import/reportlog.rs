@@ -9,11 +9,11 @@ use serde_json::Value;
 
 use super::super::RunHead;
 use super::super::append::{End, Entry};
-use super::super::canonical::micros;
 use super::super::store::Store;
 use super::sink::RunImport;
 use super::{ImportError, Imported};
-use crate::outcome::{Outcome, Phase, PhaseReport, decide};
+use crate::outcome::{Phase, PhaseReport};
+use crate::result::reported;
 use crate::stream::{Form, Reader, decode};
 
 #[derive(Deserialize)]
@@ -35,6 +35,8 @@ struct Line {
     #[serde(default)]
     wasxfail: Option<String>,
     #[serde(default)]
+    worker_id: Option<String>,
+    #[serde(default)]
     pytest_version: Option<String>,
     #[serde(default)]
     exitstatus: Option<u8>,
@@ -44,7 +46,7 @@ struct Line {
 }
 
 pub(super) fn import(
-    store: &Store,
+    store: &mut Store,
     source: impl Read,
     template: &RunHead,
     imported: &mut Imported,
@@ -67,7 +69,7 @@ pub(super) fn import(
                 }
             }
             "CollectReport" if line.outcome == "failed" => current.end.collection_errors += 1,
-            "TestReport" | "SubTestReport" | "SubtestReport" => current.report(store, line)?,
+            "TestReport" | "SubTestReport" | "SubtestReport" => current.report(line)?,
             _ => {}
         }
     }
@@ -82,8 +84,15 @@ struct Session {
     head: RunHead,
     end: End,
     run: Option<RunImport>,
-    /// Reports of tests whose tear-down has not come: workers take turns.
-    open: HashMap<String, Vec<PhaseReport>>,
+    /// What was reported of tests whose tear-down has not come: workers take turns.
+    open: HashMap<String, Open>,
+}
+
+/// A test that goes on.
+#[derive(Default)]
+struct Open {
+    worker: Option<String>,
+    reports: Vec<PhaseReport>,
 }
 
 impl Session {
@@ -91,14 +100,16 @@ impl Session {
         Session { head: template.clone(), end: End::default(), run: None, open: HashMap::new() }
     }
 
-    fn report(&mut self, store: &Store, line: Line) -> Result<(), ImportError> {
+    fn report(&mut self, line: Line) -> Result<(), ImportError> {
         if let (None, Some(start)) = (&self.run, line.start) {
             self.head.started_at_us = (start * 1e6).round() as i64;
         }
-        self.run.get_or_insert_with(|| RunImport::new(self.head.clone()));
+        self.run.get_or_insert_default();
         let when = line.when.unwrap_or(Phase::Call);
         let is_subtest = line.report_type != "TestReport";
-        self.open.entry(line.nodeid.clone()).or_default().push(PhaseReport {
+        let test = self.open.entry(line.nodeid.clone()).or_default();
+        test.worker = line.worker_id.or(test.worker.take());
+        test.reports.push(PhaseReport {
             when,
             outcome: line.outcome,
             duration: line.duration,
@@ -109,44 +120,27 @@ impl Session {
             passing_subtests: None,
         });
         if when == Phase::Teardown && !is_subtest {
-            let reports = self.open.remove(&line.nodeid).unwrap_or_default();
-            self.push(store, line.nodeid, &reports)?;
+            let test = self.open.remove(&line.nodeid).unwrap_or_default();
+            self.push(&line.nodeid, test)?;
         }
         Ok(())
     }
 
-    fn push(&mut self, store: &Store, node_id: String, reports: &[PhaseReport]) -> Result<(), ImportError> {
-        let verdict = decide(reports);
-        let decider = verdict.decided_by.and_then(|at| reports.get(at));
-        let seconds: f64 = reports.iter().filter(|report| report.subtest.is_none()).map(|report| report.duration).sum();
-        let entry = Entry {
-            node_id,
-            outcome: verdict.outcome,
-            duration_us: micros(seconds * 1000.0),
-            message: decider.and_then(|report| report.longrepr.clone()),
-            phase: decider.map(|report| report.when).filter(|when| {
-                *when != Phase::Call && matches!(verdict.outcome, Outcome::Error | Outcome::Skipped | Outcome::Xfailed)
-            }),
-            cause: verdict.cause,
-            wasxfail: decider.and_then(|report| report.wasxfail.clone()),
-            ..Entry::default()
-        };
-        match &mut self.run {
-            Some(run) => Ok(run.push(store, entry)?),
-            None => Ok(()),
-        }
+    fn push(&mut self, node_id: &str, Open { worker, reports }: Open) -> Result<(), ImportError> {
+        let mut result = reported(node_id, "", 0.0, reports);
+        result.worker = worker;
+        self.run.get_or_insert_default().push(Entry::of(&result))
     }
 
     /// `exit`: pytest's own, where the session ended.
-    fn finish(mut self, store: &Store, exit: Option<u8>, imported: &mut Imported) -> Result<(), ImportError> {
+    fn finish(mut self, store: &mut Store, exit: Option<u8>, imported: &mut Imported) -> Result<(), ImportError> {
         let mut open: Vec<_> = std::mem::take(&mut self.open).into_iter().collect();
         open.sort_by(|a, b| a.0.cmp(&b.0));
-        for (node_id, reports) in open {
-            self.push(store, node_id, &reports)?;
+        for (node_id, test) in open {
+            self.push(&node_id, test)?;
         }
-        let run = self.run.take().unwrap_or_else(|| RunImport::new(self.head.clone()));
         self.end.exit_code = exit;
-        Ok(run.finish(store, None, exit.map(|_| &self.end), imported)?)
+        self.run.unwrap_or_default().finish(store, &self.head, None, exit.map(|_| &self.end), imported)
     }
 }
 

@@ -21,7 +21,7 @@ struct Envelope {
 }
 
 pub(super) fn import(
-    store: &Store,
+    store: &mut Store,
     source: impl Read,
     template: &RunHead,
     imported: &mut Imported,
@@ -40,7 +40,7 @@ pub(super) fn import(
                 (next.head.args, next.head.rootdir) = (collection.pytest_args, collection.rootdir);
             }
             Kind::Shard => next.head.shard = Some(decode::<Shard>(form, &bytes, number)?),
-            Kind::Result => next.push(store, &decode(form, &bytes, number)?)?,
+            Kind::Result => next.push(&decode(form, &bytes, number)?)?,
             Kind::RunComplete => next.complete(store, &decode(form, &bytes, number)?, imported)?,
             _ if name == "run" => {
                 next.cut_off(store, imported)?;
@@ -65,40 +65,44 @@ struct Next<'a> {
 }
 
 impl Next<'_> {
-    fn push(&mut self, store: &Store, result: &TestResult) -> Result<(), ImportError> {
-        let (head, told) = (&mut self.head, &self.told);
-        let run = self.run.get_or_insert_with(|| {
-            if let (None, Some(seconds)) = (told, result.started_at) {
-                head.started_at_us = (seconds * 1e6).round() as i64;
-            }
-            RunImport::new(head.clone())
-        });
-        Ok(run.push(store, Entry::of(result))?)
+    fn push(&mut self, result: &TestResult) -> Result<(), ImportError> {
+        if let (None, None, Some(seconds)) = (&self.run, &self.told, result.started_at) {
+            self.head.started_at_us = (seconds * 1e6).round() as i64;
+        }
+        self.run.get_or_insert_default().push(Entry::of(result))
     }
 
-    fn complete(&mut self, store: &Store, totals: &RunComplete, imported: &mut Imported) -> Result<(), ImportError> {
-        let run = self.run.take().unwrap_or_else(|| RunImport::new(self.head.clone()));
+    fn complete(
+        &mut self,
+        store: &mut Store,
+        totals: &RunComplete,
+        imported: &mut Imported,
+    ) -> Result<(), ImportError> {
+        let run = self.run.take().unwrap_or_default();
         let mut end = End::of(totals);
         if let Some(row) = self.told.take() {
             // What a run_complete must have and this run never had: unknown, not 0.
             (end.duration_us, end.exit_code) = (row.duration_us(), row.exit_code);
         }
         let run_id = Some(totals.run_id.clone()).filter(|id| !id.is_empty());
-        self.head = self.template.clone();
-        Ok(run.finish(store, run_id, Some(&end), imported)?)
+        run.finish(store, &self.take_head(), run_id, Some(&end), imported)
     }
 
     /// Ends a run whose end is not there.
-    fn cut_off(&mut self, store: &Store, imported: &mut Imported) -> Result<(), ImportError> {
+    fn cut_off(&mut self, store: &mut Store, imported: &mut Imported) -> Result<(), ImportError> {
         let told = self.told.take();
         let run = match (self.run.take(), &told) {
             (Some(run), _) => run,
-            (None, Some(_)) => RunImport::new(self.head.clone()),
+            (None, Some(_)) => RunImport::default(),
             (None, None) => return Ok(()),
         };
         // A complete run that lost its end on the way is another run than the one its id names.
         let run_id = told.filter(|row| row.state == RunState::Interrupted).and_then(|row| row.run_id);
-        self.head = self.template.clone();
-        Ok(run.finish(store, run_id, None, imported)?)
+        run.finish(store, &self.take_head(), run_id, None, imported)
+    }
+
+    /// The head of the run that ends; the next one begins anew.
+    fn take_head(&mut self) -> RunHead {
+        std::mem::replace(&mut self.head, self.template.clone())
     }
 }
