@@ -55,7 +55,7 @@ impl Store {
         let _moment = self.moment()?;
         let failing = self.summaries(runs, tests)?.into_iter().filter(|summary| summary.fail_streak > 0);
         let mut rows = self.read(|| {
-            let runs = self.read_runs(runs)?;
+            let runs = self.run_places(runs)?;
             let mut rows = Vec::new();
             for summary in failing {
                 let trail =

@@ -66,12 +66,12 @@ pub enum HistoryError {
         path: PathBuf,
     },
     /// The folder or the file cannot be made, opened or moved.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {reason}", path.display())]
     Io {
         /// The store, or its folder.
         path: PathBuf,
-        /// The system's reason.
-        source: std::io::Error,
+        /// The system's.
+        reason: std::io::Error,
     },
     /// It was written by a later version of rpt.
     #[error(
@@ -92,12 +92,22 @@ pub enum HistoryError {
         /// The file.
         path: PathBuf,
     },
+    /// It cannot be written to, and a run that was cut off left its newest results beside it.
+    #[error(
+        "{}: what was recorded last stands in {}-wal, which can only be read in a folder that can be written: copy both",
+        path.display(),
+        path.display()
+    )]
+    Unfinished {
+        /// The store.
+        path: PathBuf,
+    },
     /// SQLite refuses.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {reason}", path.display())]
     Sql {
         /// The store.
         path: PathBuf,
-        /// SQLite's reason.
-        source: rusqlite::Error,
+        /// SQLite's.
+        reason: rusqlite::Error,
     },
 }

@@ -352,11 +352,11 @@ impl Drop for Session {
 struct Locked(HistoryError);
 
 fn is_locked(error: &HistoryError) -> bool {
-    matches!(error, HistoryError::Sql { source, .. } if store::is_locked(source))
+    matches!(error, HistoryError::Sql { reason, .. } if store::is_locked(reason))
 }
 
 fn is_damage(error: &HistoryError) -> bool {
-    matches!(error, HistoryError::Sql { source, .. } if store::is_damage(source))
+    matches!(error, HistoryError::Sql { reason, .. } if store::is_damage(reason))
 }
 
 #[cfg(test)]

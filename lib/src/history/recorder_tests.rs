@@ -100,6 +100,27 @@ fn a_locked_store_is_waited_for() {
     assert_eq!(state_and_total(&store), [(1, 1)]);
 }
 
+/// Longer than one writer waits for another: an import, say. While the run goes on there is time.
+#[test]
+fn a_store_that_is_locked_for_long_costs_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let store = root.path().join("h.db");
+    drop(Store::open(&store).unwrap());
+    let other = Connection::open(&store).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let recorder = Recorder::start(&store, head());
+    recorder.push(&result("a", Outcome::Passed));
+    std::thread::sleep(store::PATIENCE + Duration::from_millis(500));
+    recorder.push(&result("b", Outcome::Passed));
+    let finished = std::thread::scope(|scope| {
+        let finishing = scope.spawn(|| recorder.finish(&RunComplete::default()));
+        other.execute_batch("COMMIT").unwrap();
+        finishing.join().unwrap()
+    });
+    assert_eq!((finished.warnings, finished.remembered), (Vec::new(), true));
+    assert_eq!(state_and_total(&store), [(1, 2)]);
+}
+
 #[test]
 fn an_unusable_store_costs_one_warning_and_not_the_id() {
     let root = tempfile::tempdir().unwrap();

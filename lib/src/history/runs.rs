@@ -45,9 +45,7 @@ const COLUMNS: &str = "run, run_id, state, started_at_us, commit_id, branch, dir
      pytest_version, args, rootdir, shard, passed, failed, errors, skipped, xfailed, xpassed, not_run, deselected, \
      collection_errors, duration_us, exit_code";
 
-/// The order in which runs count, oldest first.
-const ORDER: &str = "started_at_us, run_id IS NOT NULL, run_id, run";
-/// The same, newest first.
+/// The order in which runs count, newest first.
 const NEWEST_FIRST: &str = "started_at_us DESC, run_id IS NOT NULL DESC, run_id DESC, run DESC";
 
 impl Store {
@@ -96,13 +94,7 @@ impl Store {
 
     /// Runs without the ids of interrupted ones, newest first.
     pub(super) fn read_runs(&self, filter: &RunFilter) -> rusqlite::Result<Vec<Run>> {
-        let mut statement = self.connection.prepare_cached(&format!(
-            "SELECT {COLUMNS} FROM run
-             WHERE started_at_us >= ?1 AND (?2 IS NULL OR branch = ?2) ORDER BY {NEWEST_FIRST} LIMIT ?3"
-        ))?;
-        let limit = filter.last.map_or(i64::MAX, i64::from);
-        let rows = statement.query_map(params![filter.since_us.unwrap_or(i64::MIN), filter.branch, limit], run_at)?;
-        rows.collect()
+        read_newest_first(&self.connection, COLUMNS, filter, run_at)
     }
 
     /// The run that `name` means: `latest`, `latest~2` (the second before it), both among the runs
@@ -147,19 +139,26 @@ impl Store {
     }
 }
 
-/// Keys and starts of the runs that the filter lets through, in the order in which they count.
-pub(super) fn keys(connection: &Connection, filter: &RunFilter) -> rusqlite::Result<Vec<(i64, i64)>> {
+/// These columns of the runs that the filter lets through, newest first.
+pub(super) fn read_newest_first<T>(
+    connection: &Connection,
+    columns: &str,
+    filter: &RunFilter,
+    read: impl FnMut(&Row) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Vec<T>> {
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT run, started_at_us FROM (
-             SELECT run, started_at_us, run_id FROM run
-             WHERE started_at_us >= ?1 AND (?2 IS NULL OR branch = ?2) ORDER BY {NEWEST_FIRST} LIMIT ?3) AS newest
-         ORDER BY {ORDER}"
+        "SELECT {columns} FROM run
+         WHERE started_at_us >= ?1 AND (?2 IS NULL OR branch = ?2) ORDER BY {NEWEST_FIRST} LIMIT ?3"
     ))?;
     let limit = filter.last.map_or(i64::MAX, i64::from);
-    let rows = statement.query_map(params![filter.since_us.unwrap_or(i64::MIN), filter.branch, limit], |row| {
-        Ok((row.get(0)?, row.get(1)?))
-    })?;
-    rows.collect()
+    statement.query_map(params![filter.since_us.unwrap_or(i64::MIN), filter.branch, limit], read)?.collect()
+}
+
+/// Keys and starts of the runs that the filter lets through, in the order in which they count.
+pub(super) fn keys(connection: &Connection, filter: &RunFilter) -> rusqlite::Result<Vec<(i64, i64)>> {
+    let mut keys = read_newest_first(connection, "run, started_at_us", filter, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    keys.reverse();
+    Ok(keys)
 }
 
 /// The id of a run from what is stored of it.

@@ -21,7 +21,7 @@ use super::schema::{self, Content};
 use crate::project::FOLDER;
 
 /// How long a writer waits for another before it gives up.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often it looks whether it is its turn: SQLite's own way looks ever more rarely, and whoever
 /// came last would be the first.
@@ -63,7 +63,13 @@ impl Store {
             Ok((_, Content::Store(_) | Content::Empty)) => Store::open(path),
             Ok((_, Content::Foreign)) => Err(HistoryError::Foreign { path: path.to_path_buf() }),
             // In WAL mode even a reader needs a file beside the store. Where none can be made nobody writes either.
-            Err(HistoryError::Sql { source, .. }) if cannot_open(&source) => Ok(Store::read_only(path, true)?.0),
+            Err(HistoryError::Sql { reason, .. }) if cannot_open(&reason) => {
+                // Read without its journal, it would be what it was before the journal's results.
+                if std::fs::metadata(beside(path, "-wal")).is_ok_and(|journal| journal.len() > 0) {
+                    return Err(HistoryError::Unfinished { path: path.to_path_buf() });
+                }
+                Ok(Store::read_only(path, true)?.0)
+            }
             Err(error) => Err(error),
         }
     }
@@ -91,7 +97,7 @@ impl Store {
             "damaged".to_string()
         } else {
             match Store::open_locked(path) {
-                Err(HistoryError::Sql { source, .. }) if is_damage(&source) => source.to_string(),
+                Err(HistoryError::Sql { reason, .. }) if is_damage(&reason) => reason.to_string(),
                 other => return other.map(|store| (store, None)),
             }
         };
@@ -208,13 +214,13 @@ fn cannot_open(error: &rusqlite::Error) -> bool {
 }
 
 fn sql_error(path: &Path, source: rusqlite::Error) -> HistoryError {
-    HistoryError::Sql { path: path.to_path_buf(), source }
+    HistoryError::Sql { path: path.to_path_buf(), reason: source }
 }
 
 /// SQLite's own words for a folder are "unable to open database file".
 fn refuse_folder(path: &Path) -> Result<(), HistoryError> {
     if path.is_dir() {
-        return Err(HistoryError::Io { path: path.to_path_buf(), source: ErrorKind::IsADirectory.into() });
+        return Err(HistoryError::Io { path: path.to_path_buf(), reason: ErrorKind::IsADirectory.into() });
     }
     Ok(())
 }
@@ -225,7 +231,7 @@ fn make_folder(path: &Path) -> Result<PathBuf, HistoryError> {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
         _ => PathBuf::from("."),
     };
-    let failed = |source| HistoryError::Io { path: folder.clone(), source };
+    let failed = |reason| HistoryError::Io { path: folder.clone(), reason };
     std::fs::create_dir_all(&folder).map_err(failed)?;
     let ignore = folder.join(".gitignore");
     if folder.file_name().is_some_and(|name| name == FOLDER) && !ignore.exists() {
@@ -251,29 +257,31 @@ fn lock(folder: &Path) -> Option<Flock<File>> {
 
 /// Moves a damaged store, its journal included, to a name that tells when.
 fn set_aside(path: &Path) -> Result<PathBuf, HistoryError> {
-    let with = |base: &Path, suffix: &str| {
-        let mut name = OsString::from(base);
-        name.push(suffix);
-        PathBuf::from(name)
-    };
     let stamp = jiff::Timestamp::now().strftime(".damaged-%Y%m%dT%H%M%SZ").to_string();
-    let free = |suffix: &String| !with(path, suffix).exists();
+    let free = |suffix: &String| !beside(path, suffix).exists();
     let suffix = std::iter::once(stamp.clone())
         .chain((2..1000).map(|count| format!("{stamp}-{count}")))
         .find(free)
         .unwrap_or(stamp);
-    let aside = with(path, &suffix);
-    std::fs::rename(path, &aside).map_err(|source| HistoryError::Io { path: path.to_path_buf(), source })?;
+    let aside = beside(path, &suffix);
+    std::fs::rename(path, &aside).map_err(|reason| HistoryError::Io { path: path.to_path_buf(), reason })?;
     // A journal left behind would be played into the new store.
     for journal in ["-wal", "-shm"] {
-        match std::fs::rename(with(path, journal), with(&aside, journal)) {
-            Err(source) if source.kind() != ErrorKind::NotFound => {
-                return Err(HistoryError::Io { path: with(path, journal), source });
+        match std::fs::rename(beside(path, journal), beside(&aside, journal)) {
+            Err(reason) if reason.kind() != ErrorKind::NotFound => {
+                return Err(HistoryError::Io { path: beside(path, journal), reason });
             }
             _ => {}
         }
     }
     Ok(aside)
+}
+
+/// The file whose name is that of `path` and `suffix`.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    PathBuf::from(name)
 }
 
 #[cfg(test)]

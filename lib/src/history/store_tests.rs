@@ -41,7 +41,7 @@ fn a_damaged_file_is_set_aside() {
     let path = root.path().join("history.db");
     for _ in 0..2 {
         std::fs::write(&path, "not a database".repeat(100)).unwrap();
-        assert!(matches!(Store::open_to_read(&path), Err(HistoryError::Sql { source, .. }) if is_damage(&source)));
+        assert!(matches!(Store::open_to_read(&path), Err(HistoryError::Sql { reason, .. }) if is_damage(&reason)));
         let (store, warning) = Store::open_or_set_aside(&path, None).unwrap();
         assert!(warning.unwrap().contains("set aside as"));
         assert_eq!(schema::content(&store.connection).unwrap(), Content::Store(schema::VERSION));

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use rusqlite::params;
 
+use super::HistoryError;
 use super::append::outcome_at;
-use super::runs::{test_named, tests_matching};
+use super::runs::{read_newest_first, test_named, tests_matching};
 use super::select::{RunFilter, TestFilter};
 use super::store::Store;
-use super::{HistoryError, Run};
 use crate::flaky::{Counts, Statistics};
 use crate::outcome::Outcome;
 
@@ -52,6 +52,15 @@ pub struct Step {
     pub position: i64,
 }
 
+/// What a step says of its run: read for every run, so nothing more than that.
+pub(super) struct RunPlace {
+    key: i64,
+    run_id: Option<String>,
+    started_at_us: i64,
+    commit_id: Option<String>,
+    dirty: Option<bool>,
+}
+
 /// What few results have.
 #[derive(Debug, Clone, Default)]
 struct Detail {
@@ -93,14 +102,27 @@ impl Store {
 
     /// The results of the test with this id. One look-up for each run, however many tests a run holds.
     pub fn trail(&self, node_id: &str, filter: &RunFilter) -> Result<Trail, HistoryError> {
-        self.read(|| self.trail_over(node_id, &self.read_runs(filter)?, |_| false))
+        self.read(|| self.trail_over(node_id, &self.run_places(filter)?, |_| false))
+    }
+
+    /// The runs that the filter lets through, newest first.
+    pub(super) fn run_places(&self, filter: &RunFilter) -> rusqlite::Result<Vec<RunPlace>> {
+        read_newest_first(&self.connection, "run, run_id, started_at_us, commit_id, dirty", filter, |row| {
+            Ok(RunPlace {
+                key: row.get(0)?,
+                run_id: row.get(1)?,
+                started_at_us: row.get(2)?,
+                commit_id: row.get(3)?,
+                dirty: row.get(4)?,
+            })
+        })
     }
 
     /// The results over `runs`, which are newest first, back to the first for which `is_enough` holds.
     pub(super) fn trail_over(
         &self,
         node_id: &str,
-        runs: &[Run],
+        runs: &[RunPlace],
         is_enough: impl Fn(&Step) -> bool,
     ) -> rusqlite::Result<Trail> {
         let mut trail = Trail { node_id: node_id.to_string(), ..Trail::default() };
@@ -133,9 +155,9 @@ impl Store {
                 let detail = details.get(&(run.key, row.get(0)?)).cloned().unwrap_or_default();
                 trail.steps.push(Step {
                     run_id: run.run_id.clone(),
-                    started_at_us: run.head.started_at_us,
-                    commit_id: run.head.commit_id.clone(),
-                    dirty: run.head.dirty,
+                    started_at_us: run.started_at_us,
+                    commit_id: run.commit_id.clone(),
+                    dirty: run.dirty,
                     outcome: outcome_at(row, 1)?,
                     duration_us: row.get(2)?,
                     message,

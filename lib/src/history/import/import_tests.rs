@@ -9,6 +9,8 @@ use serde_json::json;
 
 use super::super::select::{RunFilter, TestFilter};
 use super::*;
+use crate::flaky::verdict::Verdict;
+use crate::history::verdicts::Listed;
 use crate::outcome::Outcome;
 use crate::stream::Form;
 
@@ -98,6 +100,56 @@ fn one_suite_in_three_formats() {
         assert_eq!(bring(&mut home.store, bytes).unwrap(), Imported { already_there: 1, ..Imported::default() });
         assert_eq!(home.store.check().unwrap().problems, Vec::<String>::new());
     }
+}
+
+#[test]
+fn every_format_is_told_from_a_file() {
+    let root = tempfile::tempdir().unwrap();
+    for (name, bytes) in [("a", XUNIT1), ("b", XUNIT2), ("c", REPORTLOG)] {
+        let path = root.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let mut home = home();
+        let mut imported = Imported::default();
+        import_file(&mut home.store, &path, None, &mut imported).unwrap();
+        assert_eq!((imported.runs, imported.results), (1, 18), "{name}");
+    }
+}
+
+/// What pytest-rerunfailures 16 logs: an attempt is torn down before the next one.
+#[test]
+fn a_pass_on_a_retry_is_one_result_with_its_attempts() {
+    let line = |when: &str, outcome: &str| {
+        format!(
+            "{}\n",
+            json!({"$report_type": "TestReport", "nodeid": "t.py::f", "when": when, "outcome": outcome,
+            "duration": 0.001, "longrepr": null, "worker_id": "gw1"})
+        )
+    };
+    let first = line("setup", "passed") + &line("call", "rerun") + &line("teardown", "passed");
+    let second = line("setup", "passed") + &line("call", "passed") + &line("teardown", "passed");
+    let mut home = home();
+    bring(&mut home.store, (first + &second).as_bytes()).unwrap();
+    let trail = home.store.trail("t.py::f", &RunFilter::default()).unwrap();
+    let [step] = trail.steps.as_slice() else { panic!("{trail:?}") };
+    assert_eq!((step.outcome, step.worker.as_deref()), (Outcome::Passed, Some("gw1")));
+    let attempts: serde_json::Value = serde_json::from_str(step.attempts.as_deref().unwrap()).unwrap();
+    assert_eq!((&attempts[0]["outcome"], &attempts[1]["attempt"]), (&json!("failed"), &json!(2)));
+    let verdicts = home.store.verdicts(&RunFilter::default(), &TestFilter::default(), Listed::Flaky).unwrap();
+    assert_eq!(verdicts[0].judgement.verdict, Verdict::Flaky);
+}
+
+/// More text than is held in memory waits in a file, and comes in whole all the same.
+#[test]
+fn long_messages_are_not_held_in_memory() {
+    let message = "m".repeat(1 << 20);
+    let many: Vec<_> = (0..20)
+        .map(|at| json!({"node_id": format!("t{at}"), "outcome": "failed", "longrepr": format!("{at}{message}")}))
+        .collect();
+    let text = json!({"version": 2, "runs": [{"run_id": "a", "results": many, "timestamp": 5}]}).to_string();
+    let mut home = home();
+    assert_eq!(bring(&mut home.store, text.as_bytes()).unwrap().results, 20);
+    assert_eq!(home.store.trail("t19", &RunFilter::default()).unwrap().messages, [format!("19{message}")]);
+    assert_eq!(home.store.check().unwrap().problems, Vec::<String>::new());
 }
 
 #[test]

@@ -11,7 +11,7 @@ mod sink;
 mod stream;
 
 use std::fs::File;
-use std::io::{BufRead, Read};
+use std::io::Read;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
@@ -102,16 +102,18 @@ fn stream_text(error: &StreamError) -> String {
 /// `imported` counts what came of it, up to an error too.
 pub fn import(
     store: &mut Store,
-    source: impl Read,
+    mut source: impl Read,
     format: Option<Format>,
     fallback_us: i64,
     imported: &mut Imported,
 ) -> Result<(), ImportError> {
-    let mut source = std::io::BufReader::with_capacity(256 << 10, source);
+    let mut start = Vec::new();
+    (&mut source).take(LOOKED_AT).read_to_end(&mut start)?;
     let format = match format {
         Some(format) => format,
-        None => recognise(source.fill_buf()?).map_err(ImportError::Malformed)?,
+        None => recognise(&start).map_err(ImportError::Malformed)?,
     };
+    let source = std::io::BufReader::with_capacity(256 << 10, start.as_slice().chain(source));
     let head = RunHead { started_at_us: fallback_us, ..RunHead::default() };
     match format {
         Format::Rpt => stream::import(store, source, &head, imported),
@@ -140,6 +142,9 @@ pub fn import_file(
     let written_us = written.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
     import(store, start.as_slice().chain(file), format, written_us, imported)
 }
+
+/// So many bytes are looked at to tell a format: the first line of a log is in them.
+const LOOKED_AT: u64 = 4096;
 
 /// How a file of SQLite begins.
 const SQLITE: &[u8] = b"SQLite format 3\0";

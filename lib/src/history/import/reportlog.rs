@@ -119,7 +119,10 @@ impl Session {
             sections: Vec::new(),
             passing_subtests: None,
         });
-        if when == Phase::Teardown && !is_subtest {
+        // pytest-rerunfailures tears an attempt down before it makes the next one.
+        let newest = test.reports.iter().rposition(|report| report.when == Phase::Setup).unwrap_or(0);
+        let is_run_again = test.reports[newest..].iter().any(|report| report.outcome == "rerun");
+        if when == Phase::Teardown && !is_subtest && !is_run_again {
             let test = self.open.remove(&line.nodeid).unwrap_or_default();
             self.push(&line.nodeid, test)?;
         }
