@@ -169,12 +169,7 @@ impl RunWriter {
     /// Between runs that began in the same microsecond the id decides, which was not known before.
     /// It matters to the tests of which they hold different outcomes: shards of a run have none.
     fn settle_order(&self, connection: &Connection) -> rusqlite::Result<()> {
-        let mut statement = connection.prepare_cached(
-            "SELECT DISTINCT own.test FROM run AS twin
-             JOIN result AS theirs ON theirs.run = twin.run
-             JOIN result AS own ON own.run = ?2 AND own.test = theirs.test AND own.outcome <> theirs.outcome
-             WHERE twin.started_at_us = ?1 AND twin.run <> ?2 ORDER BY own.test",
-        )?;
+        let mut statement = connection.prepare_cached(TWINS)?;
         let tests = statement.query_map(params![self.started_at_us, self.run], |row| row.get(0))?;
         let tests = tests.collect::<rusqlite::Result<Vec<i64>>>()?;
         let (Some(first), Some(last)) = (tests.first(), tests.last()) else {
@@ -413,31 +408,43 @@ fn statistics_of(connection: &Connection, test: i64) -> rusqlite::Result<Option<
         .optional()
 }
 
+/// Counted results of runs that began later, up to a limit. CROSS JOIN keeps SQLite to the order
+/// of the tables, here and below: a look-up for each run, where it would rather read every result
+/// of the store.
+const NEWER: &str = "
+    SELECT count(*) FROM (
+        SELECT 1 FROM run CROSS JOIN result
+        WHERE run.started_at_us > ?2 AND result.run = run.run AND result.test = ?1 AND result.outcome <> 6
+        LIMIT ?3) AS newer";
+
+/// The nearest pass or failure of a run that began before, or at the same moment.
+const BEFORE: &str = "
+    SELECT result.outcome FROM run CROSS JOIN result
+    WHERE run.started_at_us <= ?2 AND result.run = run.run AND result.test = ?1 AND result.outcome IN (0, 1, 2, 5)
+    ORDER BY run.started_at_us DESC, result.nth DESC LIMIT 1";
+
+/// The nearest pass or failure of a run that began later.
+const AFTER: &str = "
+    SELECT result.outcome FROM run CROSS JOIN result
+    WHERE run.started_at_us > ?2 AND result.run = run.run AND result.test = ?1 AND result.outcome IN (0, 1, 2, 5)
+    ORDER BY run.started_at_us, result.nth LIMIT 1";
+
+/// Tests of a run of which another one that began in the same microsecond holds another outcome.
+const TWINS: &str = "
+    SELECT DISTINCT own.test FROM run AS twin CROSS JOIN result AS theirs CROSS JOIN result AS own
+    WHERE twin.started_at_us = ?1 AND twin.run <> ?2 AND theirs.run = twin.run
+          AND own.run = ?2 AND own.test = theirs.test AND own.outcome <> theirs.outcome
+    ORDER BY own.test";
+
 /// What stands around a late result. Costs a look-up for each run between it and what it looks for.
 fn around(connection: &Connection, test: i64, run_us: i64, newer_needed: u32) -> rusqlite::Result<Around> {
-    let newer = connection
-        .prepare_cached(
-            "SELECT count(*) FROM (
-                 SELECT 1 FROM run JOIN result ON result.run = run.run AND result.test = ?1
-                 WHERE run.started_at_us > ?2 AND result.outcome <> 6 LIMIT ?3) AS newer",
-        )?
-        .query_row(params![test, run_us, newer_needed], |row| row.get(0))?;
+    let newer = connection.prepare_cached(NEWER)?.query_row(params![test, run_us, newer_needed], |row| row.get(0))?;
     let decided = |sql: &str| -> rusqlite::Result<Option<bool>> {
         let nearest =
             connection.prepare_cached(sql)?.query_row(params![test, run_us], |row| outcome_at(row, 0)).optional()?;
         Ok(nearest.and_then(Counts::decided_by))
     };
-    let before = decided(
-        "SELECT result.outcome FROM run JOIN result ON result.run = run.run AND result.test = ?1
-         WHERE run.started_at_us <= ?2 AND result.outcome IN (0, 1, 2, 5)
-         ORDER BY run.started_at_us DESC, result.nth DESC LIMIT 1",
-    )?;
-    let after = decided(
-        "SELECT result.outcome FROM run JOIN result ON result.run = run.run AND result.test = ?1
-         WHERE run.started_at_us > ?2 AND result.outcome IN (0, 1, 2, 5)
-         ORDER BY run.started_at_us, result.nth LIMIT 1",
-    )?;
-    Ok(Around { newer, before, after })
+    Ok(Around { newer, before: decided(BEFORE)?, after: decided(AFTER)? })
 }
 
 fn write_statistics(connection: &Connection, test: i64, statistics: &Statistics) -> rusqlite::Result<()> {

@@ -76,6 +76,20 @@ fn the_same_run_again_changes_nothing() {
     assert_eq!(stored(&connection)[&1].fail_count, 1);
 }
 
+/// A late result looks up what is around it: no statement of the kind may read a whole table of results.
+#[test]
+fn late_results_are_looked_up_and_not_searched_for() {
+    let connection = database();
+    for sql in [NEWER, BEFORE, AFTER, TWINS] {
+        let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let mut rows = plan.raw_query();
+        while let Some(row) = rows.next().unwrap() {
+            let step: String = row.get(3).unwrap();
+            assert!(!["result", "theirs", "own"].iter().any(|table| step == format!("SCAN {table}")), "{sql}: {step}");
+        }
+    }
+}
+
 #[test]
 fn between_runs_of_one_microsecond_the_id_decides() {
     for order in [["sha256:1", "sha256:2"], ["sha256:2", "sha256:1"]] {
