@@ -8,6 +8,7 @@ pub mod exit;
 pub mod filter;
 pub mod flaky;
 pub mod history;
+pub mod interrupt;
 pub mod inventory;
 pub mod order;
 pub mod outcome;

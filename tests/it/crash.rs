@@ -48,6 +48,19 @@ fn assert_one_died(output: &Output, said: &str) {
     assert!(others.iter().all(|(_, outcome)| outcome == "passed"), "{others:?}");
 }
 
+/// The fault handler's stack is all there is to know of a crash: it is never lost,
+/// however late its pipe is read.
+#[test]
+fn a_crash_s_stack_is_in_its_message() {
+    for way in [&["-n", "1"] as &[&str], &["-n", "2"], &["-n", "1", "--exec", "spawn"]] {
+        let project = project(WAYS[0].0, "call");
+        let output = project.command("rpt-run").args(way).arg(".").run();
+        let dead = output.result("::test_dies");
+        let message = dead["message"].as_str().unwrap_or_default();
+        assert!(message.contains("Segmentation fault") && message.contains("in test_dies"), "{way:?}: {dead}");
+    }
+}
+
 #[test]
 fn a_forked_worker_that_dies_costs_one_test() {
     for (way, said) in WAYS {

@@ -361,3 +361,29 @@ fn a_test_named_twice_runs_once() {
     assert_eq!(output.results(), plain);
     assert_totals_add_up(&output);
 }
+
+/// A plugin's report with a `when` of its own is a part of its test: it can fail
+/// the test, and does not pass it.
+#[test]
+fn reports_with_a_when_of_their_own_are_parts() {
+    let project = Project::with_test("def test_good(): pass\ndef test_bad(): pass\n").file(
+        "conftest.py",
+        "import pytest\n\
+         @pytest.hookimpl(hookwrapper=True)\n\
+         def pytest_runtest_makereport(item, call):\n\
+         \x20   report = (yield).get_result()\n\
+         \x20   if call.when == 'teardown':\n\
+         \x20       audit = pytest.TestReport.from_item_and_call(item, call)\n\
+         \x20       audit.when = 'audit'\n\
+         \x20       if item.name == 'test_bad':\n\
+         \x20           audit.outcome, audit.longrepr = 'failed', 'the audit failed'\n\
+         \x20       item.ihook.pytest_runtest_logreport(report=audit)\n",
+    );
+    let output = project.command("rpt-run").args(["-n", "1", "."]).run();
+    output.assert_code(1);
+    assert_totals_add_up(&output);
+    assert_eq!(output.result("::test_good")["outcome"], "passed");
+    let bad = output.result("::test_bad");
+    assert_eq!((bad["outcome"].as_str(), bad["message"].as_str()), (Some("failed"), Some("the audit failed")), "{bad}");
+    assert!(bad["attempts"].as_array().unwrap().iter().any(|part| part["subtest"] == "(audit)"), "{bad}");
+}

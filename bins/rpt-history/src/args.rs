@@ -35,8 +35,8 @@ pub(crate) struct Common {
     /// The history's file [default: $RPT_HISTORY, else the nearest .rpt/history.db here or above]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) history: Option<PathBuf>,
-    /// The form of the output [default: $RPT_FORMAT, else text on a terminal, json into a pipe]
-    #[arg(long, global = true, env = "RPT_FORMAT", value_enum)]
+    /// The form of the output [default: RPT_FORMAT, else text on a terminal, json into a pipe]
+    #[arg(long, global = true, value_enum)]
     pub(crate) format: Option<Format>,
     /// Whether text is coloured
     #[arg(long, global = true, value_enum, default_value_t)]

@@ -19,7 +19,7 @@ fn main() -> ExitCode {
 }
 
 fn run(Args { command, common }: Args) -> anyhow::Result<Exit> {
-    let mut output = output(&common);
+    let mut output = output(&common)?;
     let exit = match command {
         Command::Record { tee } => return record::record(&common, tee),
         Command::Runs { runs } => {

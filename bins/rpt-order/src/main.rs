@@ -43,7 +43,7 @@ fn run(args: Args) -> Result<Exit> {
     let subjects = filter::subjects(&input, &tests, &known.summaries);
     let estimates = Estimates::of(&subjects);
     let placed = order::arrange(&subjects, &estimates, by, args.keep, seed);
-    let form = Format::resolve(args.format, input.form.unwrap_or(Form::Json));
+    let form = Format::resolve_for_stage(args.format, input.form.unwrap_or(Form::Json))?;
     let reasons = Reasons::of(&subjects, by, seed);
     let why = |at: Placed| reasons.why(at, estimates.time_ms(at.subject));
     let order = output::Order { input: &input, tests: &tests, placed: &placed, estimates: &estimates };

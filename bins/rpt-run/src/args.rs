@@ -42,8 +42,8 @@ pub(crate) struct Args {
     /// Also write a `started` record as each test begins
     #[arg(long)]
     events: bool,
-    /// The form of stdout [default: text to a terminal, json otherwise]
-    #[arg(long, value_enum, env = "RPT_FORMAT", hide_env_values = true)]
+    /// The form of stdout [default: RPT_FORMAT, else text to a terminal, json otherwise]
+    #[arg(long, value_enum)]
     format: Option<Format>,
     /// No report, only records and errors
     #[arg(short, long)]

@@ -40,14 +40,14 @@ fn run(args: Args) -> Result<Exit> {
         asked::write_plan(path, &plan_file::write(&plan, &subjects)?)?;
     }
     if args.info {
-        output::write_info(info_of(&plan, &estimates), Format::resolve(args.format, Form::Json))?;
+        output::write_info(info_of(&plan, &estimates), Format::resolve(args.format, Form::Json)?)?;
     } else if args.matrix {
         output::write_line(&planning::matrix(plan.total))?;
     } else if args.target_time.is_some() {
         output::write_line(&plan.total.to_string())?;
     } else if let Some(index) = asked.index.filter(|_| !input.records.is_empty()) {
         // Where nothing came, not even the end of a collection, an empty shard would call that a success.
-        let form = Format::resolve(args.format, input.form.unwrap_or(Form::Json));
+        let form = Format::resolve_for_stage(args.format, input.form.unwrap_or(Form::Json))?;
         let shard = planning::shard_record(&plan, &estimates, index);
         output::write_shard(&input, form, shard, |test| plan.shards[test] == index)?;
     }

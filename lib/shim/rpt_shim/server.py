@@ -115,6 +115,7 @@ class Server:
             "duration_ms": (time.perf_counter() - self.began) * 1000,
             "rootdir": wire.text(config.rootpath),
             "inipath": wire.text(config.inipath) if config.inipath else None,
+            "options": self.settings["options"],
             "python_version": "%d.%d.%d" % sys.version_info[:3],
             "pytest_version": pytest.__version__,
             "holds_failures": cache.holds_failures(config),

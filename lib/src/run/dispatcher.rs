@@ -2,7 +2,6 @@
 //! begun and ended. Every requested test leaves it with exactly one result.
 
 use std::collections::VecDeque;
-use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
@@ -14,6 +13,7 @@ use super::message::Message;
 use super::plan::{Numbers, Unit, spread, units};
 use super::sinks::Sinks;
 use super::slot::Slot;
+use crate::interrupt::{GRACE, Interrupted};
 use crate::outcome::{Outcome, PhaseReport};
 use crate::record::TestResult;
 use crate::result;
@@ -23,9 +23,6 @@ use crate::tally::{Ending, Tally};
 /// How often the loop wakes when nothing happens: for the progress view, and to
 /// look whether somebody idles who could take work from somebody who is stuck.
 const TICK: Duration = Duration::from_millis(25);
-
-/// How long interrupted workers may take for their tear-down before they are killed.
-const GRACE: Duration = Duration::from_secs(10);
 
 /// So many workers in a row that end before they run anything end the run.
 const FRUITLESS_LIMIT: u32 = 3;
@@ -68,7 +65,7 @@ pub(super) fn run(dispatcher: Dispatcher) -> (Outcomes, Host) {
         fruitless: 0,
         stopped: None,
         killed_at: None,
-        signalled: false,
+        interrupts: 0,
         session_fault: None,
         run: dispatcher,
     };
@@ -95,8 +92,8 @@ pub(super) struct State<'a> {
     pub(super) stopped: Option<(Ending, String)>,
     /// When whoever still runs is killed.
     killed_at: Option<Instant>,
-    /// A signal came before.
-    signalled: bool,
+    /// How often this process was asked to stop.
+    interrupts: u32,
     /// A worker's session ended badly although its tests did not.
     session_fault: Option<String>,
 }
@@ -159,7 +156,7 @@ impl State<'_> {
                 }
             }
             Event::Drained(index) => {
-                self.slots[index].drained = true;
+                self.slots[index].open_pipes -= 1;
                 self.conclude_worker(index);
             }
             Event::Exited(index, status) => self.exited(index, status),
@@ -188,7 +185,7 @@ impl State<'_> {
                 self.slots[index].keep_tail(reason.as_bytes());
                 self.exited(index, 0);
             }
-            Event::Signal(signal) => self.signal(signal),
+            Event::Interrupted(interrupted) => self.interrupted(interrupted),
         }
     }
 
@@ -313,7 +310,7 @@ impl State<'_> {
         self.conclude_worker(index);
     }
 
-    /// Once a worker's process and its pipe have both ended: the test it died in
+    /// Once a worker's process and both its pipes have ended: the test it died in
     /// gets its result, and what it had not begun goes back to the queue.
     fn conclude_worker(&mut self, index: usize) {
         let slot = &mut self.slots[index];
@@ -334,7 +331,7 @@ impl State<'_> {
             if !tail.is_empty() {
                 message = format!("{message}\n{tail}");
             }
-            let interrupted = matches!(self.stopped, Some((Ending::Interrupted { .. }, _)));
+            let interrupted = self.interrupts > 0 || matches!(self.stopped, Some((Ending::Interrupted { .. }, _)));
             let mut result =
                 if interrupted { result::not_run(id, "interrupted") } else { result::died(id, &name, &cause, message) };
             // pytest reported no time: this is how long it was seen to run.
@@ -404,20 +401,21 @@ impl State<'_> {
         }
     }
 
-    /// The first signal lets fixtures be torn down, the second does not wait.
-    fn signal(&mut self, signal: i32) {
-        if matches!(self.run.host, Host::Here { .. })
-            && signal == Signal::SIGINT as i32
-            && std::io::stdin().is_terminal()
-        {
-            // The terminal gave it to the tests too, and a debugger may make use of it.
+    /// The first interrupt lets fixtures be torn down, the second does not wait.
+    fn interrupted(&mut self, interrupted: Interrupted) {
+        if matches!(self.run.host, Host::Here { .. }) && interrupted.typed {
+            // The tests have it too, and a debugger may make use of it.
             return;
         }
-        let first = !std::mem::replace(&mut self.signalled, true);
-        let name = Signal::try_from(signal).map_or("a signal", Signal::as_str);
-        self.stop(Ending::Interrupted { reason: format!("interrupted by {name}"), exit_code: None });
-        self.run.sinks.report.interrupted(first);
-        if first {
+        self.interrupts += 1;
+        let ending = Ending::Interrupted { reason: interrupted.to_string(), exit_code: None };
+        if matches!(self.stopped, Some((Ending::Complete, _))) {
+            // It had stopped at a number of failures, and what still ran was waited for.
+            self.stopped = None;
+        }
+        self.stop(ending);
+        self.run.sinks.report.interrupted(self.interrupts == 1);
+        if self.interrupts == 1 {
             self.slots.iter().for_each(|slot| slot.signal(Signal::SIGINT));
             self.killed_at = Some(Instant::now() + GRACE);
         } else {

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Sender, never};
 
 use super::event::Event;
 use super::plan::{Numbers, same_tests};
@@ -108,10 +108,16 @@ fn spawn(
             last = file;
         }
     }
-    let launch = Launch { python: &recipe.python, args: &args, identity: Some(identity), terminal: false };
+    let launch = Launch {
+        python: &recipe.python,
+        args: &args,
+        options: &recipe.options,
+        identity: Some(identity),
+        terminal: false,
+    };
     let starting = start(&launch)?;
     events.send(Event::SpawnStarted(index, starting.pid() as i32))?;
-    let mut server = starting.ready()?;
+    let mut server = starting.ready(&never())?;
     let items = server.brief_items()?;
     let requested: Vec<&str> = given.iter().map(|(_, id)| &**id).collect();
     let collected: Vec<&str> = items.iter().map(|item| &*item.node_id).collect();

@@ -15,13 +15,13 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context as _;
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender};
 use sha2::{Digest, Sha256};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::cli::{Color, Fault, Format, PytestArgs, as_usage};
 use crate::exit::Exit;
 use crate::history::{Recorder, RunHasher, RunHead};
+use crate::interrupt::{self, Interrupted};
 use crate::project::{history_for_run, rootdir_option};
 use crate::python::{Context, find_python};
 use crate::record::{CollectError, RunComplete};
@@ -88,16 +88,27 @@ pub struct RunOptions {
 pub fn run(options: &RunOptions) -> anyhow::Result<Exit> {
     let began = Instant::now();
     let cwd = std::env::current_dir().context("cannot read the current folder")?;
+    let on_stdout = Format::resolve_for_stage(options.format, Form::Json)?;
     let request = Request::read(&options.pytest, &cwd)?;
     if request.is_empty() && request.collect_errors.is_empty() && request.shard.is_none() {
         return Err(request::nothing_asked().into());
     }
     if request.is_empty() || request.nothing_exists() {
-        let mut run = Run::new(options, &request, None, &cwd);
-        return run.without_server(&request, began);
+        return Run::new(options, on_stdout, &request, None, &request.folder(&cwd))
+            .without_server(&request, None, began);
     }
     let python = find_python(options.pytest.python.as_deref(), &cwd).map_err(as_usage)?;
-    let mut server = obtain_server(options, &request, &python, &cwd)?;
+    let interrupts = interrupt::watch().context("cannot watch for signals")?;
+    let mut server = match obtain_server(options, &request, &python, &cwd, &interrupts) {
+        Ok(server) => server,
+        Err(error) => match error.downcast_ref::<Interrupted>() {
+            Some(interrupted) => {
+                let mut run = Run::new(options, on_stdout, &request, None, &request.folder(&cwd));
+                return run.without_server(&request, Some(*interrupted), began);
+            }
+            None => return Err(error),
+        },
+    };
     if let Err(fault) = refuse(options, &server.server.collected) {
         server.server.end();
         return Err(fault.into());
@@ -109,8 +120,8 @@ pub fn run(options: &RunOptions) -> anyhow::Result<Exit> {
     let rootdir = PathBuf::from(&server.server.collected.rootdir);
     let selection = Selection::of(&request, &items, &rootdir, &cwd);
     drop_ids(request, |request| {
-        let mut run = Run::new(options, request, Some(&server.server.collected), &rootdir);
-        run.with_server(server.server, &items, &selection, &python, began)
+        let mut run = Run::new(options, on_stdout, request, Some(&server.server.collected), &rootdir);
+        run.with_server(server.server, &items, &selection, &python, interrupts, began)
     })
 }
 
@@ -145,7 +156,13 @@ struct Obtained {
 
 /// The server that collected for this pipeline and waits, where there is one that
 /// holds every test asked for; else a new one.
-fn obtain_server(options: &RunOptions, request: &Request, python: &Path, cwd: &Path) -> anyhow::Result<Obtained> {
+fn obtain_server(
+    options: &RunOptions,
+    request: &Request,
+    python: &Path,
+    cwd: &Path,
+    interrupts: &Receiver<Interrupted>,
+) -> anyhow::Result<Obtained> {
     let unfiltered = options.pytest.keyword.is_none() && options.pytest.marker.is_none();
     if request.piped && unfiltered && options.workers != Workers::Exactly(0) {
         let context = Context::new(cwd, python, &options.pytest.context_args(), std::env::vars_os());
@@ -158,10 +175,11 @@ fn obtain_server(options: &RunOptions, request: &Request, python: &Path, cwd: &P
             server.end();
         }
     }
-    let mut args = options.pytest.context_args();
+    let mut shape = options.pytest.context_args();
     if let (Some(rootdir), None) = (&request.rootdir, &options.pytest.rootdir) {
-        args.insert(0, rootdir_option(rootdir, cwd));
+        shape.insert(0, rootdir_option(rootdir, cwd));
     }
+    let mut args = shape.clone();
     for (option, value) in [("-k", &options.pytest.keyword), ("-m", &options.pytest.marker)] {
         if let Some(value) = value {
             args.extend([option.to_string(), value.clone()]);
@@ -169,7 +187,8 @@ fn obtain_server(options: &RunOptions, request: &Request, python: &Path, cwd: &P
     }
     args.extend(request.paths.iter().cloned());
     let terminal = options.workers == Workers::Exactly(0);
-    let server = server::start(&Launch { python, args: &args, identity: None, terminal })?.ready()?;
+    let launch = Launch { python, args: &args, options: &shape, identity: None, terminal };
+    let server = server::start(&launch)?.ready(interrupts)?;
     Ok(Obtained { server, items: None })
 }
 
@@ -186,7 +205,13 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(options: &'a RunOptions, request: &Request, collected: Option<&Collected>, rootdir: &Path) -> Run<'a> {
+    fn new(
+        options: &'a RunOptions,
+        on_stdout: OutputForm,
+        request: &Request,
+        collected: Option<&Collected>,
+        rootdir: &Path,
+    ) -> Run<'a> {
         let mut collect_errors = request.collect_errors.clone();
         for error in collected.iter().flat_map(|collected| &collected.errors) {
             if !collect_errors.iter().any(|known| known.file_path == error.file_path) {
@@ -206,7 +231,7 @@ impl<'a> Run<'a> {
             skipped_files: collected.map(|collected| collected.skipped_files.clone()).unwrap_or_default(),
             deselected: request.deselected.max(collected.map_or(0, |collected| collected.deselected)),
             empty_is_fine: request.shard.is_some(),
-            on_stdout: Format::resolve(options.format, Form::Json),
+            on_stdout,
             store: (!options.no_history).then(|| history_for_run(options.history.clone(), rootdir)),
             head,
         }
@@ -238,13 +263,27 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Nothing asked for exists, or nothing was asked for: no Python is needed to say so.
-    fn without_server(&mut self, request: &Request, began: Instant) -> anyhow::Result<Exit> {
-        let ids = request.ids.clone().unwrap_or_default();
+    /// Nothing asked for exists, or nothing was asked for: no Python is needed to say
+    /// so. Or it was interrupted before it had collected.
+    fn without_server(
+        &mut self,
+        request: &Request,
+        interrupted: Option<Interrupted>,
+        began: Instant,
+    ) -> anyhow::Result<Exit> {
+        let ids = request.ids.as_deref().unwrap_or_else(|| {
+            // Nothing is known of this run that could be remembered.
+            self.store = None;
+            &[]
+        });
+        let (ending, cause) = match interrupted.map(|interrupted| interrupted.to_string()) {
+            Some(reason) => (Ending::Interrupted { reason: reason.clone(), exit_code: None }, reason),
+            None => (self.ending_before(false), "not found".to_string()),
+        };
         let mut sinks = self.sinks(ids.len() as u64);
         let mut tally = Tally::default();
-        give_not_found(&ids, &mut tally, &mut sinks);
-        self.finish(sinks, Outcomes { tally, ending: self.ending_before(false) }, began)
+        give_not_run(ids, &cause, &mut tally, &mut sinks);
+        self.finish(sinks, Outcomes { tally, ending }, began)
     }
 
     fn ending_before(&self, continue_on_errors: bool) -> Ending {
@@ -258,6 +297,7 @@ impl<'a> Run<'a> {
         items: &[BriefItem],
         selection: &Selection,
         python: &Path,
+        interrupts: Receiver<Interrupted>,
         began: Instant,
     ) -> anyhow::Result<Exit> {
         let Server { collected, writer, mut reader, mut process } = server;
@@ -265,7 +305,7 @@ impl<'a> Run<'a> {
         collected.warnings.iter().for_each(|warning| sinks.report.warning(warning.clone()));
         let ending = self.ending_before(collected.continue_on_collection_errors);
         let mut tally = Tally::default();
-        give_not_found(&selection.not_found, &mut tally, &mut sinks);
+        give_not_run(&selection.not_found, "not found", &mut tally, &mut sinks);
         if ending == Ending::CollectionFailed || selection.order.is_empty() {
             for &item in &selection.order {
                 let result = result::not_run(&items[item as usize].node_id, "errors during collection");
@@ -280,7 +320,7 @@ impl<'a> Run<'a> {
             Workers::Exactly(count) => count.max(1),
         };
         let events = crossbeam_channel::unbounded();
-        watch_signals(events.0.clone())?;
+        forward(interrupts, events.0.clone());
         let here = self.options.workers == Workers::Exactly(0);
         let mut waited_for = None;
         let host = if here {
@@ -290,7 +330,8 @@ impl<'a> Run<'a> {
             let cwd = std::env::current_dir().context("cannot read the current folder")?;
             let mut options = vec![rootdir_option(&collected.rootdir, &cwd)];
             options.extend(collected.inipath.iter().flat_map(|path| ["-c".to_string(), path.clone()]));
-            options.extend(self.options.pytest.pytest_args.iter().cloned());
+            // As they were for the collection, which may be an earlier stage's.
+            options.extend(collected.options.iter().cloned());
             Host::Spawn(SpawnRecipe {
                 python: python.to_path_buf(),
                 options,
@@ -384,6 +425,10 @@ impl<'a> Run<'a> {
             sinks.report.last_word(warning);
         }
         sinks.complete(self.head.shard.clone(), totals);
+        if !self.options.pytest.paths.is_empty() && request::left_on_stdin() {
+            let text = "what came on stdin was not read, because the arguments say what to run";
+            sinks.report.last_word(text.to_string());
+        }
         if let Some(error) = &sinks.write_error {
             sinks.report.last_word(format!("{:#}", anyhow::anyhow!(error.to_string())));
         }
@@ -400,26 +445,23 @@ impl<'a> Run<'a> {
     }
 }
 
-fn give_not_found(ids: &[Box<str>], tally: &mut Tally, sinks: &mut Sinks) {
+fn give_not_run(ids: &[Box<str>], cause: &str, tally: &mut Tally, sinks: &mut Sinks) {
     for id in ids {
-        let result = result::not_run(id, "not found");
+        let result = result::not_run(id, cause);
         tally.add(result.outcome);
         sinks.result(result);
     }
 }
 
 /// Ctrl-C, a closed terminal and a polite kill reach the loop as events.
-fn watch_signals(events: Sender<Event>) -> anyhow::Result<()> {
-    let mut signals =
-        signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]).context("cannot watch for signals")?;
+fn forward(interrupts: Receiver<Interrupted>, events: Sender<Event>) {
     std::thread::spawn(move || {
-        for signal in signals.forever() {
-            if events.send(Event::Signal(signal)).is_err() {
+        for interrupted in &interrupts {
+            if events.send(Event::Interrupted(interrupted)).is_err() {
                 return;
             }
         }
     });
-    Ok(())
 }
 
 /// A name for the run, as xdist's testrunuid: 32 hex digits.

@@ -48,8 +48,8 @@ pub(super) struct Slot {
     pub told_no_next: bool,
     /// Its process ended, with this wait status.
     pub status: Option<i32>,
-    /// Its result pipe was read to the end.
-    pub drained: bool,
+    /// How many of its result and output pipes are not read to the end yet.
+    pub open_pipes: u8,
     /// It said that its session ended by itself.
     pub finished: bool,
     /// Tests it ended, and the time they took, in seconds.
@@ -91,7 +91,7 @@ impl Slot {
             running: None,
             told_no_next: false,
             status: None,
-            drained: false,
+            open_pipes: 2,
             finished: false,
             done: (0, 0.0),
             tail: Vec::new(),
@@ -112,7 +112,7 @@ impl Slot {
 
     /// Whether it and all its pipes have come to their end.
     pub(super) fn is_over(&self) -> bool {
-        self.status.is_some() && self.drained
+        self.status.is_some() && self.open_pipes == 0
     }
 
     /// Moves up to `count` items from the backlog into its pipe.
@@ -252,6 +252,7 @@ fn read_output(slot: usize, mut pipe: PipeReader, events: &Sender<Event>, gone: 
             return;
         }
     }
+    let _ = events.send(Event::Drained(slot));
 }
 
 /// Reads what comes next; `None` at the end of the pipe, or when the worker is

@@ -135,6 +135,8 @@ pub struct Collected {
     pub rootdir: String,
     /// pytest's configuration file, where there is one.
     pub inipath: Option<String>,
+    /// The options it was started with, as [`super::Launch::options`].
+    pub options: Vec<String>,
     /// `3.11.7`
     pub python_version: String,
     /// `9.2.0`

@@ -13,7 +13,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 
+use crossbeam_channel::{Receiver, after, never, select};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -22,6 +25,7 @@ pub use handoff::{attach, socket_path};
 
 use crate::cli::{Fault, one_line};
 use crate::exit::Exit;
+use crate::interrupt::{GRACE, Interrupted};
 
 /// Why there is no server.
 #[derive(Debug, Error)]
@@ -50,6 +54,8 @@ pub struct Launch<'a> {
     pub python: &'a Path,
     /// pytest's arguments: options, then paths.
     pub args: &'a [String],
+    /// Those of them that shape every process of a run: no paths, no `-k`, no `-m`.
+    pub options: &'a [String],
     /// For a worker in an interpreter of its own: who it is.
     pub identity: Option<&'a Identity>,
     /// The user's terminal stays connected (`-n 0`), and pytest's own output goes to stderr.
@@ -107,6 +113,7 @@ impl Started {
 /// A Python process that was started but has not said yet what it collected.
 pub struct Starting {
     started: Started,
+    terminal: bool,
     writer: ControlWriter,
     reader: ControlReader,
 }
@@ -154,8 +161,8 @@ pub fn start(launch: &Launch) -> Result<Starting, ServerError> {
         })
     });
     let (mut writer, reader) = control::split(ours).map_err(failed)?;
-    writer.send_boot(&shim::boot(launch.args, launch.identity))?;
-    Ok(Starting { started: Started { child, printed }, writer, reader })
+    writer.send_boot(&shim::boot(launch))?;
+    Ok(Starting { started: Started { child, printed }, terminal: launch.terminal, writer, reader })
 }
 
 impl Starting {
@@ -165,9 +172,16 @@ impl Starting {
     }
 
     /// Waits until it has collected. Where pytest ended before, the error carries
-    /// pytest's own text and exit code.
-    pub fn ready(mut self) -> anyhow::Result<Server> {
-        match self.reader.next()? {
+    /// pytest's own text and exit code; where an interrupt came before, it is that
+    /// [`Interrupted`], and the process is gone.
+    pub fn ready(mut self, interrupts: &Receiver<Interrupted>) -> anyhow::Result<Server> {
+        let (answer, interrupted) = self.wait_for_answer(interrupts);
+        if let Some(interrupted) = interrupted {
+            drop((self.writer, self.reader));
+            self.started.wait()?;
+            return Err(interrupted.into());
+        }
+        match answer? {
             Some(FromServer::Collected(collected)) => Ok(Server {
                 collected: *collected,
                 writer: self.writer,
@@ -187,6 +201,49 @@ impl Starting {
             }
         }
     }
+
+    /// The process's first message. The first interrupt reaches the process as
+    /// Ctrl-C, so that what plugins began is torn down; a second one, or [`GRACE`]
+    /// later, kills it.
+    fn wait_for_answer(
+        &mut self,
+        interrupts: &Receiver<Interrupted>,
+    ) -> (Result<Option<FromServer>, ServerError>, Option<Interrupted>) {
+        let pid = Pid::from_raw(self.started.child.id() as i32);
+        let (reader, terminal) = (&mut self.reader, self.terminal);
+        let (sender, answers) = crossbeam_channel::bounded(1);
+        std::thread::scope(|scope| {
+            scope.spawn(move || sender.send(reader.next()));
+            let mut interrupted: Option<Interrupted> = None;
+            let mut too_late = never();
+            loop {
+                select! {
+                    recv(answers) -> answer => {
+                        let gone = || Err(ServerError::Connection { reason: "its reader ended".into() });
+                        return (answer.unwrap_or_else(|_| gone()), interrupted);
+                    }
+                    recv(interrupts) -> came => match (came, interrupted) {
+                        (Ok(came), None) => {
+                            interrupted = Some(came);
+                            too_late = after(GRACE);
+                            if !(terminal && came.typed) {
+                                // It may have ended just now.
+                                let _ = kill(pid, Signal::SIGINT);
+                            }
+                        }
+                        _ => kill_all(pid),
+                    },
+                    recv(too_late) -> _ => kill_all(pid),
+                }
+            }
+        })
+    }
+}
+
+/// Ends a process and its group, as far as they are there.
+fn kill_all(pid: Pid) {
+    let _ = killpg(pid, Signal::SIGKILL);
+    let _ = kill(pid, Signal::SIGKILL);
 }
 
 /// pytest ended before it collected: its message, on one line where it is one.

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::Launch;
 use super::control::Identity;
 
 /// The program given to `python -c`.
@@ -31,10 +32,12 @@ pub(super) struct Boot<'a> {
 #[derive(Serialize)]
 struct Settings<'a> {
     args: &'a [String],
+    options: &'a [String],
     identity: Option<&'a Identity>,
 }
 
-/// The boot message for a process with these pytest arguments.
-pub(super) fn boot<'a>(args: &'a [String], identity: Option<&'a Identity>) -> Boot<'a> {
-    Boot { modules: MODULES, settings: Settings { args, identity } }
+/// The boot message for a process that is started so.
+pub(super) fn boot<'a>(launch: &Launch<'a>) -> Boot<'a> {
+    let settings = Settings { args: launch.args, options: launch.options, identity: launch.identity };
+    Boot { modules: MODULES, settings }
 }
