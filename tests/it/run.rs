@@ -387,3 +387,23 @@ fn reports_with_a_when_of_their_own_are_parts() {
     assert_eq!((bad["outcome"].as_str(), bad["message"].as_str()), (Some("failed"), Some("the audit failed")), "{bad}");
     assert!(bad["attempts"].as_array().unwrap().iter().any(|part| part["subtest"] == "(audit)"), "{bad}");
 }
+
+/// Two files for two workers: neither waits behind the other, however long it takes.
+#[test]
+fn every_worker_gets_something_before_anybody_gets_more() {
+    let wait = |own: &str, other: &str| {
+        format!(
+            "import os, time\n\
+             def test_it():\n\
+             \x20   open('{own}', 'w').close()\n\
+             \x20   while not os.path.exists('{other}'): time.sleep(0.01)\n"
+        )
+    };
+    let project = Project::empty().file("test_a.py", &wait("a", "b")).file("test_b.py", &wait("b", "a"));
+    for way in [&["-n", "2"] as &[&str], &["-n", "2", "--exec", "spawn"]] {
+        project.command("rpt-run").args(way).arg(".").run().assert_code(0);
+        for name in ["a", "b"] {
+            std::fs::remove_file(project.path().join(name)).unwrap();
+        }
+    }
+}

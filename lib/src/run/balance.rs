@@ -48,6 +48,9 @@ impl State<'_> {
 
     fn refill(&mut self, index: usize) {
         let shared = self.run.host.is_shared() || matches!(self.run.host, Host::Here { .. });
+        // What is ahead in one worker's pipe may wait behind a long test: a unit for
+        // each worker that has none comes first.
+        let kept_for_others = self.workers_without_work(index);
         let slot = &mut self.slots[index];
         if !slot.is_open() || !slot.ready {
             return;
@@ -57,6 +60,10 @@ impl State<'_> {
         let ahead = ahead.clamp(AHEAD_ITEMS.0, AHEAD_ITEMS.1);
         while slot.given.len() < ahead {
             if slot.backlog.is_empty() {
+                let busy = slot.running.is_some() || !slot.given.is_empty();
+                if busy && self.queue.len() <= kept_for_others {
+                    return;
+                }
                 match self.queue.pop_front() {
                     Some(unit) if shared => slot.backlog = unit,
                     Some(unit) => {
@@ -126,6 +133,15 @@ impl State<'_> {
         }
         // One file may hold most of the time: somebody else can take half of it.
         self.run.host.is_shared() && open > 0 && self.slowest(usize::MAX).is_some() && !self.somebody_idles()
+    }
+
+    /// Workers beside `index` that have nothing: idle, or not started yet.
+    fn workers_without_work(&self, index: usize) -> usize {
+        let idle = |(other, slot): (usize, &Slot)| {
+            other != index && slot.is_open() && slot.waiting() == 0 && slot.running.is_none()
+        };
+        let started = self.slots.iter().filter(|slot| slot.status.is_none()).count();
+        self.run.workers.saturating_sub(started) + self.slots.iter().enumerate().filter(|entry| idle(*entry)).count()
     }
 
     fn somebody_idles(&self) -> bool {
