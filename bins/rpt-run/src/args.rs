@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Parser;
 use rpt::cli::{Color, Format, PytestArgs};
 use rpt::run::{Exec, RunOptions, Workers};
+use rpt::server::Protocol;
 
 /// Run tests through pytest, in workers forked from one process that collected them.
 ///
@@ -30,6 +31,12 @@ pub(crate) struct Args {
     /// How workers are made
     #[arg(long, value_enum, default_value_t)]
     exec: Exec,
+    /// How workers run items
+    #[arg(long, value_enum, default_value_t)]
+    protocol: Protocol,
+    /// Say at the end how many items took which protocol, and why
+    #[arg(long)]
+    explain_protocol: bool,
     /// Run the tests that could be collected although some files could not
     #[arg(long)]
     continue_on_collection_errors: bool,
@@ -81,6 +88,8 @@ impl From<Args> for RunOptions {
             workers: args.workers,
             maxfail: if args.exitfirst { Some(1) } else { args.maxfail },
             exec: args.exec,
+            protocol: args.protocol,
+            explain_protocol: args.explain_protocol,
             continue_on_collection_errors: args.continue_on_collection_errors,
             history: args.history,
             no_history: args.no_history,

@@ -12,9 +12,23 @@ from rpt_shim import wire
 PHASES = ("setup", "call", "teardown")
 
 
-def is_plain_pass(report: pytest.TestReport) -> bool:
+class Passed:
+    """A phase that passed and of which nobody wanted a report: as much of one as is
+    read here."""
+
+    __slots__ = ("duration", "when")
+    outcome = "passed"
+    longrepr = None
+    sections = ()
+
+    def __init__(self, when: str, duration: float) -> None:
+        self.when = when
+        self.duration = duration
+
+
+def is_plain_pass(report: pytest.TestReport | Passed) -> bool:
     """One of pytest's own, passed, with nothing more to say."""
-    return (
+    return type(report) is Passed or (
         report.outcome == "passed"
         and type(report) is pytest.TestReport
         and report.when in PHASES
@@ -22,7 +36,7 @@ def is_plain_pass(report: pytest.TestReport) -> bool:
     )
 
 
-def subtest_of(report: pytest.TestReport) -> str | None:
+def subtest_of(report: pytest.TestReport | Passed) -> str | None:
     """pytest's description of the subtest a report speaks of (pytest 9's own, or
     the pytest-subtests plugin's); None for a report on the test itself."""
     describe = getattr(report, "_sub_test_description", None) or getattr(report, "sub_test_description", None)
@@ -42,7 +56,7 @@ def message(report: Any) -> str | None:
     return wire.text(report.longreprtext)
 
 
-def describe(report: pytest.TestReport) -> dict[str, Any]:
+def describe(report: pytest.TestReport | Passed) -> dict[str, Any]:
     """The fields of rpt's PhaseReport."""
     when = report.when if report.when in PHASES else "call"
     said: dict[str, Any] = {"when": when, "outcome": report.outcome, "duration": report.duration}

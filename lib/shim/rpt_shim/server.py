@@ -303,7 +303,7 @@ class Server:
             session.config.option.maxfail = request["maxfail"]
         # Files that failed to collect were counted; -x is about tests from here on.
         session.testsfailed = 0
-        self.worker = Worker(session.config, wire.Results(results), wire.Work(work))
+        self.worker = Worker(session.config, wire.Results(results), wire.Work(work), request["protocol"])
         session.config.pluginmanager.register(self.worker, "rpt-worker")
         try:
             self.worker.run(session)

@@ -41,6 +41,11 @@ def encode(message: object) -> bytes:
     return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
 
 
+def line(*message: object) -> bytes:
+    """A message of the result pipe."""
+    return encode(message) + b"\n"
+
+
 class Control:
     """One control connection."""
 
@@ -99,7 +104,7 @@ class Results:
         self.owner = os.getpid()
 
     def send(self, *message: object) -> None:
-        self.send_bytes(encode(message) + b"\n")
+        self.send_bytes(line(*message))
 
     def send_bytes(self, data: bytes) -> None:
         if os.getpid() != self.owner:

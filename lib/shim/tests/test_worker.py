@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import tempfile
 
 import pytest
 
@@ -12,28 +12,32 @@ from rpt_shim.worker import Worker
 
 
 class InProcess:
-    """Takes the place of pytest's loop, as the server does."""
+    """Takes the place of pytest's loop, as the server does. What was said is in
+    `lines`, how many items took which protocol in `took`."""
 
-    def __init__(self, order):
+    def __init__(self, order=None, protocol="full"):
+        #: Items by number; without: all of them.
         self.order = order
+        self.protocol = protocol
         self.lines = []
+        self.took = {}
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session):
-        work_read, work_write = os.pipe()
-        results_read, results_write = os.pipe()
-        os.write(work_write, b"".join(number.to_bytes(4, "little") for number in self.order))
-        os.close(work_write)
-        worker = Worker(session.config, wire.Results(results_write), wire.Work(work_read))
-        session.config.pluginmanager.register(worker)
-        try:
-            return worker.run(session)
-        finally:
-            session.config.pluginmanager.unregister(worker)
-            os.close(results_write)
-            os.close(work_read)
-            with os.fdopen(results_read, "rb") as lines:
-                self.lines = [json.loads(line) for line in lines]
+        order = range(len(session.items)) if self.order is None else self.order
+        # Files in place of pipes: nobody reads while it runs.
+        with tempfile.TemporaryFile() as work, tempfile.TemporaryFile() as results:
+            work.write(b"".join(number.to_bytes(4, "little") for number in order))
+            work.seek(0)
+            worker = Worker(session.config, wire.Results(results.fileno()), wire.Work(work.fileno()), self.protocol)
+            session.config.pluginmanager.register(worker)
+            try:
+                return worker.run(session)
+            finally:
+                session.config.pluginmanager.unregister(worker)
+                results.seek(0)
+                *self.lines, (_, took) = map(json.loads, results)
+                self.took = dict(map(tuple, took))
 
 
 def run(pytester, source, order, *args):

@@ -4,6 +4,7 @@
 mod progress;
 mod text;
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Instant;
 
@@ -26,6 +27,8 @@ pub struct View {
     pub color: Color,
     /// The terminal belongs to the tests (`-n 0`): no progress view.
     pub terminal_taken: bool,
+    /// Say at the end how many items took which protocol.
+    pub explain_protocol: bool,
 }
 
 /// The view on one run.
@@ -36,6 +39,7 @@ pub struct Report {
     not_run: Vec<(Box<str>, Box<str>)>,
     passing_subtests: u64,
     warnings: Vec<Warning>,
+    took: BTreeMap<Option<String>, u64>,
     notes: Vec<String>,
     began: Instant,
 }
@@ -51,6 +55,7 @@ impl Report {
             not_run: Vec::new(),
             passing_subtests: 0,
             warnings: Vec::new(),
+            took: BTreeMap::new(),
             notes: Vec::new(),
             began: Instant::now(),
         }
@@ -84,6 +89,14 @@ impl Report {
     /// pytest recorded a warning.
     pub fn warning(&mut self, warning: Warning) {
         self.warnings.push(warning);
+    }
+
+    /// A worker tells how many items took the full protocol for which reason, or the
+    /// light one for none.
+    pub fn protocol(&mut self, took: Vec<(Option<String>, u64)>) {
+        for (reason, count) in took {
+            *self.took.entry(reason).or_default() += count;
+        }
     }
 
     /// Something people should know; shown now and not again.
@@ -132,6 +145,9 @@ impl Report {
             text.warnings(&self.warnings);
             text.short_summary(end, &self.failures, &self.not_run);
             text.totals(end, self.passing_subtests, self.warnings.len(), self.began.elapsed());
+        }
+        if self.view.explain_protocol {
+            text.protocols(&self.took);
         }
         for note in &self.notes {
             text.line(&format!("rpt-run: {note}"));

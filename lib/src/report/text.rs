@@ -75,6 +75,17 @@ impl<'a> Text<'a> {
         }
     }
 
+    /// How many items took the light protocol, and why others did not.
+    pub(super) fn protocols(&mut self, took: &BTreeMap<Option<String>, u64>) {
+        self.line(&self.style.rule('=', "protocol"));
+        for (reason, count) in took {
+            match reason {
+                None => self.line(&format!("{count:>7} light")),
+                Some(reason) => self.line(&format!("{count:>7} full: {}", one_line(reason))),
+            }
+        }
+    }
+
     /// Errors of set-up and tear-down first, then failures, each with what was captured.
     pub(super) fn failures(&mut self, results: &[TestResult]) {
         for (title, outcome) in [("ERRORS", Outcome::Error), ("FAILURES", Outcome::Failed)] {

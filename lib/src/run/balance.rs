@@ -162,7 +162,7 @@ impl State<'_> {
             Host::Fork(_) | Host::Here { .. } => Unit::new(),
         };
         let given = share.iter().map(|&item| (item, self.run.items[item as usize].node_id.clone())).collect();
-        let mut slot = self.run.host.start_worker(index, identity, self.run.maxfail, given, &self.run.events.0)?;
+        let mut slot = self.run.host.start_worker(index, identity, self.run.manner, given, &self.run.events.0)?;
         slot.backlog = share;
         self.slots.push(slot);
         self.refill(index);

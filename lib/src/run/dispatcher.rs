@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use nix::sys::signal::Signal;
 
 use super::event::Event;
-use super::host::Host;
+use super::host::{Host, Manner};
 use super::message::Message;
 use super::plan::{Numbers, Unit, spread, units};
 use super::sinks::Sinks;
@@ -34,8 +34,8 @@ pub(super) struct Dispatcher<'a> {
     pub host: Host,
     /// The most workers at a time.
     pub workers: usize,
-    /// Stop after so many failed reports; 0: never.
-    pub maxfail: u32,
+    /// How workers run what they are given.
+    pub manner: Manner,
     /// What workers print is shown as it comes; else the end of it once they end,
     /// unless it explains the end of one that died in a test.
     pub live_output: bool,
@@ -236,6 +236,7 @@ impl State<'_> {
                 self.stop(Ending::Interrupted { reason, exit_code: None });
             }
             Message::Warning(warning) => self.run.sinks.report.warning(warning),
+            Message::Protocol(took) => self.run.sinks.report.protocol(took),
             Message::Finish { exit_code } => {
                 let slot = &mut self.slots[index];
                 slot.finished = true;
@@ -259,7 +260,7 @@ impl State<'_> {
             result.cause = Some(reason.to_string());
         }
         self.test_ended(index, item, result);
-        if self.run.maxfail > 0 && self.failed_reports >= u64::from(self.run.maxfail) {
+        if self.run.manner.maxfail > 0 && self.failed_reports >= u64::from(self.run.manner.maxfail) {
             let reason = format!("stopping after {} failures", self.failed_reports);
             self.stop_with(Ending::Complete, reason);
         }
@@ -339,7 +340,7 @@ impl State<'_> {
             self.failed_reports += 1;
             self.give_result(item, result);
             self.fruitless = 0;
-            if self.run.maxfail > 0 && self.failed_reports >= u64::from(self.run.maxfail) {
+            if self.run.manner.maxfail > 0 && self.failed_reports >= u64::from(self.run.manner.maxfail) {
                 self.stop_with(Ending::Complete, format!("stopping after {} failures", self.failed_reports));
             }
         } else if !self.run.live_output {

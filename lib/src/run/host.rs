@@ -10,7 +10,7 @@ use crossbeam_channel::{Sender, never};
 use super::event::Event;
 use super::plan::{Numbers, same_tests};
 use super::slot::Slot;
-use crate::server::{ControlWriter, FromServer, Identity, Launch, Pipes, Request, Started, start};
+use crate::server::{ControlWriter, FromServer, Identity, Launch, Pipes, Protocol, Request, Started, start};
 use crate::test_id::file_of;
 
 /// Where workers come from.
@@ -26,6 +26,25 @@ pub(super) enum Host {
         /// The process; taken when it runs.
         process: Option<Started>,
     },
+}
+
+/// How a worker runs what it is given.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Manner {
+    /// Stop after so many failed reports; 0: never.
+    pub maxfail: u32,
+    /// How items are run.
+    pub protocol: Protocol,
+}
+
+impl Manner {
+    fn fork(self, identity: Identity) -> Request {
+        Request::Fork { identity, maxfail: self.maxfail, protocol: self.protocol }
+    }
+
+    fn run(self, identity: Option<Identity>) -> Request {
+        Request::Run { identity, maxfail: self.maxfail, protocol: self.protocol }
+    }
 }
 
 /// What a worker in an interpreter of its own is started with.
@@ -46,7 +65,7 @@ impl Host {
         &mut self,
         index: usize,
         identity: Identity,
-        maxfail: u32,
+        manner: Manner,
         given: Vec<(u32, Box<str>)>,
         events: &Sender<Event>,
     ) -> anyhow::Result<Slot> {
@@ -56,11 +75,11 @@ impl Host {
         let fds = [theirs[0].as_fd(), theirs[1].as_fd(), theirs[2].as_fd(), theirs[3].as_fd()];
         match self {
             Host::Fork(writer) => {
-                writer.send(&Request::Fork { identity: identity.clone(), maxfail }, &fds)?;
+                writer.send(&manner.fork(identity.clone()), &fds)?;
                 Ok(Slot::new(index, identity.worker, ours, events))
             }
             Host::Here { writer, process } => {
-                writer.send(&Request::Run { identity: None, maxfail }, &fds)?;
+                writer.send(&manner.run(None), &fds)?;
                 let mut slot = Slot::new(index, "master".to_string(), ours, events);
                 if let Some(process) = process.take() {
                     slot.pid = Some(process.pid() as i32);
@@ -73,7 +92,7 @@ impl Host {
                 slot.ready = false;
                 let (recipe, events) = (recipe.clone(), events.clone());
                 std::thread::spawn(move || {
-                    if let Err(error) = spawn(index, &recipe, &identity, maxfail, &given, theirs, &events) {
+                    if let Err(error) = spawn(index, &recipe, &identity, manner, &given, theirs, &events) {
                         // The dispatcher may be gone already.
                         let _ = events.send(Event::SpawnFailed(index, format!("{error:#}")));
                     }
@@ -94,7 +113,7 @@ fn spawn(
     index: usize,
     recipe: &SpawnRecipe,
     identity: &Identity,
-    maxfail: u32,
+    manner: Manner,
     given: &[(u32, Box<str>)],
     theirs: [std::os::fd::OwnedFd; 4],
     events: &Sender<Event>,
@@ -129,7 +148,7 @@ fn spawn(
         }
     }
     let fds = [theirs[0].as_fd(), theirs[1].as_fd(), theirs[2].as_fd(), theirs[3].as_fd()];
-    server.writer.send(&Request::Run { identity: Some(identity.clone()), maxfail }, &fds)?;
+    server.writer.send(&manner.run(Some(identity.clone())), &fds)?;
     drop(theirs);
     events.send(Event::SpawnReady(index, numbers))?;
     if let Some(process) = server.process.take() {

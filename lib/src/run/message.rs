@@ -21,6 +21,8 @@ pub(super) enum Message {
     Stop { failures: bool, reason: String },
     /// pytest recorded a warning.
     Warning(Warning),
+    /// How many items took the full protocol, and why; without a reason: the light one.
+    Protocol(Vec<(Option<String>, u64)>),
     /// The session ended with this exit code of pytest's.
     Finish { exit_code: i64 },
 }
@@ -64,6 +66,10 @@ pub(super) fn parse(line: &[u8]) -> Result<Message, serde_json::Error> {
         b"warning" => {
             let (_, warning): (&str, Warning) = serde_json::from_slice(line)?;
             Message::Warning(warning)
+        }
+        b"protocol" => {
+            let (_, took): (&str, Vec<(Option<String>, u64)>) = serde_json::from_slice(line)?;
+            Message::Protocol(took)
         }
         b"finish" => {
             let (_, exit_code): (&str, i64) = serde_json::from_slice(line)?;

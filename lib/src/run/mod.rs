@@ -26,13 +26,13 @@ use crate::project::{history_for_run, rootdir_option};
 use crate::python::{Context, find_python};
 use crate::record::{CollectError, RunComplete};
 use crate::report::{End, Report, View};
-use crate::server::{self, BriefItem, Collected, Launch, Server};
+use crate::server::{self, BriefItem, Collected, Launch, Protocol, Server};
 use crate::stream::{Form, OutputForm, Writer};
 use crate::tally::{Ending, Tally, exit_code};
 use crate::{outcome::Outcome, result, rounded_ms};
 use dispatcher::{Dispatcher, Outcomes};
 use event::Event;
-use host::{Host, SpawnRecipe};
+use host::{Host, Manner, SpawnRecipe};
 use request::{Request, Selection};
 use sinks::{Memory, Sinks};
 
@@ -68,6 +68,10 @@ pub struct RunOptions {
     pub maxfail: Option<u32>,
     /// How workers are made.
     pub exec: Exec,
+    /// How workers run items.
+    pub protocol: Protocol,
+    /// Say how many items were run how, and why.
+    pub explain_protocol: bool,
     /// Run although files could not be collected.
     pub continue_on_collection_errors: bool,
     /// The store; `None`: at rootdir.
@@ -244,6 +248,7 @@ impl<'a> Run<'a> {
             quiet: self.options.quiet,
             color: self.options.color,
             terminal_taken: self.options.workers == Workers::Exactly(0),
+            explain_protocol: self.options.explain_protocol,
         };
         let records = match self.on_stdout {
             OutputForm::Records(form) => Some(Writer::new(std::io::stdout(), form)),
@@ -355,7 +360,11 @@ impl<'a> Run<'a> {
             order: &selection.order,
             host,
             workers: if here { 1 } else { workers },
-            maxfail: self.options.maxfail.unwrap_or(collected.maxfail),
+            manner: Manner {
+                maxfail: self.options.maxfail.unwrap_or(collected.maxfail),
+                // On the terminal pytest shows every phase.
+                protocol: if here { Protocol::Full } else { self.options.protocol },
+            },
             live_output: collected.live_output,
             uid: run_uid(&self.head),
             sinks: &mut sinks,

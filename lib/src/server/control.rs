@@ -36,6 +36,19 @@ impl Identity {
     }
 }
 
+/// `--protocol`: how a worker runs its items.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// The light one for items to which it makes no difference, the full one for others
+    #[default]
+    Auto,
+    /// All through pytest_runtest_protocol
+    Full,
+    /// As auto, also with versions of pytest that it was not tested with
+    Light,
+}
+
 /// What is asked of the shim.
 #[derive(Debug, Serialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
@@ -51,6 +64,8 @@ pub enum Request {
         identity: Identity,
         /// Stop after so many failures; 0: never.
         maxfail: u32,
+        /// How items are run.
+        protocol: Protocol,
     },
     /// Run in this very process; its pipes travel with the request.
     Run {
@@ -58,6 +73,8 @@ pub enum Request {
         identity: Option<Identity>,
         /// Stop after so many failures; 0: never.
         maxfail: u32,
+        /// How items are run.
+        protocol: Protocol,
     },
     /// Keep for pytest's own `--lf` what failed among what ran.
     Remember {

@@ -20,7 +20,9 @@ use nix::unistd::Pid;
 use serde::Deserialize;
 use thiserror::Error;
 
-pub use control::{Collected, ControlReader, ControlWriter, FromServer, Identity, Request, SkippedFile, Warning};
+pub use control::{
+    Collected, ControlReader, ControlWriter, FromServer, Identity, Protocol, Request, SkippedFile, Warning,
+};
 pub use handoff::{attach, socket_path};
 
 use crate::cli::{Fault, one_line};

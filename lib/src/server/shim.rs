@@ -9,7 +9,7 @@ use super::control::Identity;
 pub(super) const BOOT: &str = include_str!("../../shim/boot.py");
 
 /// The shim's modules in the order in which they may import each other.
-const MODULES: [(&str, &str); 10] = [
+const MODULES: [(&str, &str); 12] = [
     ("interpreter", include_str!("../../shim/rpt_shim/interpreter.py")),
     ("wire", include_str!("../../shim/rpt_shim/wire.py")),
     ("inventory", include_str!("../../shim/rpt_shim/inventory.py")),
@@ -17,6 +17,8 @@ const MODULES: [(&str, &str); 10] = [
     ("surroundings", include_str!("../../shim/rpt_shim/surroundings.py")),
     ("identity", include_str!("../../shim/rpt_shim/identity.py")),
     ("cache", include_str!("../../shim/rpt_shim/cache.py")),
+    ("quiet", include_str!("../../shim/rpt_shim/quiet.py")),
+    ("light", include_str!("../../shim/rpt_shim/light.py")),
     ("worker", include_str!("../../shim/rpt_shim/worker.py")),
     ("server", include_str!("../../shim/rpt_shim/server.py")),
     ("main", include_str!("../../shim/rpt_shim/main.py")),
