@@ -25,3 +25,4 @@ mod order;
 mod pytest_options;
 mod run;
 mod shard;
+mod timeout;

@@ -6,6 +6,8 @@ use clap::Parser;
 use rpt::cli::{Color, Format, PytestArgs};
 use rpt::run::{Exec, RunOptions, Workers};
 
+use crate::care::CareArgs;
+
 /// Run tests through pytest, in workers forked from one process that collected them.
 ///
 /// Reads tests on stdin: records of rpt-collect, rpt-order or rpt-shard, results of
@@ -30,6 +32,8 @@ pub(crate) struct Args {
     /// How workers are made
     #[arg(long, value_enum, default_value_t)]
     exec: Exec,
+    #[command(flatten)]
+    care: CareArgs,
     /// Run the tests that could be collected although some files could not
     #[arg(long)]
     continue_on_collection_errors: bool,
@@ -81,6 +85,7 @@ impl From<Args> for RunOptions {
             workers: args.workers,
             maxfail: if args.exitfirst { Some(1) } else { args.maxfail },
             exec: args.exec,
+            care: args.care.into(),
             continue_on_collection_errors: args.continue_on_collection_errors,
             history: args.history,
             no_history: args.no_history,

@@ -13,13 +13,15 @@ from typing import Any
 import pytest
 
 from rpt_shim import reports, wire
+from rpt_shim.board import Board
 
 
 class Worker:
     """The plugin that is active where tests run."""
 
-    def __init__(self, config: pytest.Config, results: wire.Results, work: wire.Work) -> None:
+    def __init__(self, config: pytest.Config, results: wire.Results, work: wire.Work, board: Board) -> None:
         self.config = config
+        self.board = board
         self.results = results
         self.work = work
         self.reported: list[pytest.TestReport] = []
@@ -27,6 +29,7 @@ class Worker:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.reported.append(report)
+        self.board.reported(report)
         # pytest 9 turns a test failed because of its subtests while the terminal
         # asks for the report's status; plugins may do the like.
         if self.asks_status or len(self.reported) > 3 or not reports.is_plain_pass(report):
@@ -56,6 +59,7 @@ class Worker:
 
     def _run_one(self, item: pytest.Item, nextitem: pytest.Item | None, number: int) -> None:
         self.reported = []
+        self.board.begins()
         began = time.time()
         try:
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=nextitem)

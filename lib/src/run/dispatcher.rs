@@ -7,10 +7,13 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use nix::sys::signal::Signal;
 
+use super::cause::cause_of;
 use super::event::Event;
 use super::host::Host;
 use super::message::Message;
+use super::overdue::Overdue;
 use super::plan::{Numbers, Unit, spread, units};
+use super::policy::Policy;
 use super::sinks::Sinks;
 use super::slot::Slot;
 use crate::interrupt::{GRACE, Interrupted};
@@ -41,6 +44,8 @@ pub(super) struct Dispatcher<'a> {
     pub live_output: bool,
     /// The run's name for `testrun_uid`.
     pub uid: String,
+    /// What is done about trouble.
+    pub policy: Policy,
     pub sinks: &'a mut Sinks,
     pub events: (Sender<Event>, Receiver<Event>),
 }
@@ -93,7 +98,7 @@ pub(super) struct State<'a> {
     /// When whoever still runs is killed.
     killed_at: Option<Instant>,
     /// How often this process was asked to stop.
-    interrupts: u32,
+    pub(super) interrupts: u32,
     /// A worker's session ended badly although its tests did not.
     session_fault: Option<String>,
 }
@@ -127,6 +132,7 @@ impl State<'_> {
                 .filter_map(|slot| slot.running)
                 .map(|(item, since)| (&*self.run.items[item as usize].node_id, since));
             self.run.sinks.report.tick(&self.tally, running);
+            self.enforce_limits();
             if self.killed_at.is_some_and(|at| Instant::now() >= at) {
                 self.slots.iter().for_each(Slot::kill_group);
                 self.killed_at = None;
@@ -150,7 +156,10 @@ impl State<'_> {
                 }
             }
             Event::Output(index, bytes) => {
-                self.slots[index].keep_tail(&bytes);
+                match &mut self.slots[index].watch.overdue {
+                    Some(overdue) => overdue.said(&bytes),
+                    None => self.slots[index].keep_tail(&bytes),
+                }
                 if self.run.live_output {
                     self.run.sinks.report.output(&bytes);
                 }
@@ -205,6 +214,7 @@ impl State<'_> {
                     return self.stop(Ending::Broken { reason });
                 }
                 slot.running = Some((item, Instant::now()));
+                slot.watch.begins();
                 self.run.sinks.started(&self.run.items[item as usize].node_id, &slot.name);
             }
             Message::Pass { item, started_at, duration_s } => {
@@ -268,6 +278,7 @@ impl State<'_> {
     fn test_ended(&mut self, index: usize, item: u32, result: TestResult) {
         let slot = &mut self.slots[index];
         slot.running = None;
+        let result = slot.watch.ends(item, result);
         slot.done.0 += 1;
         slot.done.1 += result.duration_ms / 1000.0;
         self.fruitless = 0;
@@ -323,20 +334,17 @@ impl State<'_> {
         back.extend(slot.backlog.drain(..));
         let printed = std::mem::take(&mut slot.tail);
         let (name, finished, fruitless) = (slot.name.clone(), slot.finished, slot.done.0 == 0);
-        let running = slot.running.take();
+        let mut running = slot.running.take();
+        // It was told to end because of the test before, which came to its end all the same.
+        if let Some((item, _)) = running.take_if(|(item, _)| slot.is_overdue_but_for(*item)) {
+            back.push_front(item);
+        }
         let died_in_test = running.is_some();
+        let overdue = slot.watch.overdue.as_ref().filter(|_| !died_in_test).map(Overdue::message);
         if let Some((item, since)) = running {
-            let id = &self.run.items[item as usize].node_id;
-            let mut message = format!("the worker {name} ended while it ran this test: {cause}");
-            if !tail.is_empty() {
-                message = format!("{message}\n{tail}");
-            }
-            let interrupted = self.interrupts > 0 || matches!(self.stopped, Some((Ending::Interrupted { .. }, _)));
-            let mut result =
-                if interrupted { result::not_run(id, "interrupted") } else { result::died(id, &name, &cause, message) };
-            // pytest reported no time: this is how long it was seen to run.
-            result.duration_ms = crate::rounded_ms(since.elapsed().as_secs_f64() * 1000.0);
+            let result = self.died_in(index, item, since, &tail);
             self.failed_reports += 1;
+            self.count_crash(&result);
             self.give_result(item, result);
             self.fruitless = 0;
             if self.run.maxfail > 0 && self.failed_reports >= u64::from(self.run.maxfail) {
@@ -345,7 +353,11 @@ impl State<'_> {
         } else if !self.run.live_output {
             self.run.sinks.report.output(&printed);
         }
-        if !died_in_test && !finished && self.stopped.is_none() {
+        if let Some(said) = overdue {
+            let reason = format!("the session of {name} did not end: {said}");
+            self.run.sinks.report.note(&reason);
+            self.session_fault.get_or_insert(reason);
+        } else if !died_in_test && !finished && self.stopped.is_none() {
             self.fruitless += u32::from(fruitless);
             self.run.sinks.report.note(&format!("{name} ended outside a test: {cause}"));
             if back.is_empty() || self.fruitless >= FRUITLESS_LIMIT {
@@ -388,7 +400,7 @@ impl State<'_> {
     }
 
     /// Nothing new is begun: what nobody claimed stays where it is, without a run.
-    fn stop_with(&mut self, ending: Ending, cause: String) {
+    pub(super) fn stop_with(&mut self, ending: Ending, cause: String) {
         if self.stopped.is_none() {
             self.stopped = Some((ending, cause));
         }
@@ -439,13 +451,5 @@ impl State<'_> {
             }
         }
         (Outcomes { tally: self.tally, ending }, self.run.host)
-    }
-}
-
-/// What a wait status says: `crash: signal 11`, `exit 3`.
-fn cause_of(status: i32) -> String {
-    match status & 0x7f {
-        0 => format!("exit {}", (status >> 8) & 0xff),
-        signal => format!("crash: signal {signal}"),
     }
 }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use crossbeam_channel::{Sender, never};
 
 use super::event::Event;
+use super::overdue::STACKS;
 use super::plan::{Numbers, same_tests};
 use super::slot::Slot;
 use crate::server::{ControlWriter, FromServer, Identity, Launch, Pipes, Request, Started, start};
@@ -51,17 +52,18 @@ impl Host {
         events: &Sender<Event>,
     ) -> anyhow::Result<Slot> {
         let pipes = Pipes::new()?;
-        let Pipes { work, unclaimed, results, output, lifeline, theirs } = pipes;
+        let Pipes { work, unclaimed, results, output, lifeline, board, theirs } = pipes;
         let ours = (work, unclaimed, results, output, lifeline);
-        let fds = [theirs[0].as_fd(), theirs[1].as_fd(), theirs[2].as_fd(), theirs[3].as_fd()];
+        let fds = theirs.each_ref().map(AsFd::as_fd);
+        let stacks_signal = STACKS as i32;
         match self {
             Host::Fork(writer) => {
-                writer.send(&Request::Fork { identity: identity.clone(), maxfail }, &fds)?;
-                Ok(Slot::new(index, identity.worker, ours, events))
+                writer.send(&Request::Fork { identity: identity.clone(), maxfail, stacks_signal }, &fds)?;
+                Ok(Slot::new(index, identity.worker, ours, board, events))
             }
             Host::Here { writer, process } => {
-                writer.send(&Request::Run { identity: None, maxfail }, &fds)?;
-                let mut slot = Slot::new(index, "master".to_string(), ours, events);
+                writer.send(&Request::Run { identity: None, maxfail, stacks_signal }, &fds)?;
+                let mut slot = Slot::new(index, "master".to_string(), ours, board, events);
                 if let Some(process) = process.take() {
                     slot.pid = Some(process.pid() as i32);
                     report_exit(index, process, events.clone());
@@ -69,7 +71,7 @@ impl Host {
                 Ok(slot)
             }
             Host::Spawn(recipe) => {
-                let mut slot = Slot::new(index, identity.worker.clone(), ours, events);
+                let mut slot = Slot::new(index, identity.worker.clone(), ours, board, events);
                 slot.ready = false;
                 let (recipe, events) = (recipe.clone(), events.clone());
                 std::thread::spawn(move || {
@@ -96,7 +98,7 @@ fn spawn(
     identity: &Identity,
     maxfail: u32,
     given: &[(u32, Box<str>)],
-    theirs: [std::os::fd::OwnedFd; 4],
+    theirs: [std::os::fd::OwnedFd; 5],
     events: &Sender<Event>,
 ) -> anyhow::Result<()> {
     let mut args = recipe.options.clone();
@@ -128,8 +130,9 @@ fn spawn(
             numbers.from_worker.insert(own, *number);
         }
     }
-    let fds = [theirs[0].as_fd(), theirs[1].as_fd(), theirs[2].as_fd(), theirs[3].as_fd()];
-    server.writer.send(&Request::Run { identity: Some(identity.clone()), maxfail }, &fds)?;
+    let fds = theirs.each_ref().map(AsFd::as_fd);
+    let stacks_signal = STACKS as i32;
+    server.writer.send(&Request::Run { identity: Some(identity.clone()), maxfail, stacks_signal }, &fds)?;
     drop(theirs);
     events.send(Event::SpawnReady(index, numbers))?;
     if let Some(process) = server.process.take() {

@@ -2,17 +2,22 @@
 //! made, and what the run ends with. The loop itself is `dispatcher`.
 
 mod balance;
+mod cause;
+mod deadline;
+mod death;
 mod dispatcher;
 mod event;
 mod host;
 mod message;
+mod overdue;
 mod plan;
+mod policy;
 mod request;
 mod sinks;
 mod slot;
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use crossbeam_channel::{Receiver, Sender};
@@ -26,15 +31,20 @@ use crate::project::{history_for_run, rootdir_option};
 use crate::python::{Context, find_python};
 use crate::record::{CollectError, RunComplete};
 use crate::report::{End, Report, View};
-use crate::server::{self, BriefItem, Collected, Launch, Server};
+use crate::server::{self, BriefItem, Collected, Launch, Rules, Server};
 use crate::stream::{Form, OutputForm, Writer};
 use crate::tally::{Ending, Tally, exit_code};
 use crate::{outcome::Outcome, result, rounded_ms};
+use cause::MemoryWatch;
 use dispatcher::{Dispatcher, Outcomes};
 use event::Event;
 use host::{Host, SpawnRecipe};
+use overdue::Limits;
+use policy::Policy;
 use request::{Request, Selection};
 use sinks::{Memory, Sinks};
+
+pub use deadline::Timeout;
 
 /// `-n`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +67,19 @@ pub enum Exec {
     Spawn,
 }
 
+/// What is done about tests that do not simply end.
+#[derive(Debug, Clone, Default)]
+pub struct Care {
+    /// How long a test may take.
+    pub timeout: Option<Timeout>,
+    /// How long the run may take.
+    pub timeout_total: Option<Duration>,
+    /// After how long people are told that a test still runs.
+    pub slow: Option<Duration>,
+    /// Stop after so many tests in which the worker died.
+    pub max_crashes: Option<u32>,
+}
+
 /// What rpt-run was asked.
 #[derive(Debug)]
 pub struct RunOptions {
@@ -68,6 +91,8 @@ pub struct RunOptions {
     pub maxfail: Option<u32>,
     /// How workers are made.
     pub exec: Exec,
+    /// What is done about trouble.
+    pub care: Care,
     /// Run although files could not be collected.
     pub continue_on_collection_errors: bool,
     /// The store; `None`: at rootdir.
@@ -315,6 +340,11 @@ impl<'a> Run<'a> {
             Server { collected, writer, reader, process }.end();
             return self.finish(sinks, Outcomes { tally, ending }, began);
         }
+        for item in items {
+            if let Some(problem) = item.marks.as_ref().and_then(|marks| marks.problem.as_deref()) {
+                sinks.report.note(&format!("{}: its mark says nothing: {problem}", item.node_id));
+            }
+        }
         let workers = match self.options.workers {
             Workers::Auto => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             Workers::Exactly(count) => count.max(1),
@@ -358,6 +388,7 @@ impl<'a> Run<'a> {
             maxfail: self.options.maxfail.unwrap_or(collected.maxfail),
             live_output: collected.live_output,
             uid: run_uid(&self.head),
+            policy: self.policy(&collected, began),
             sinks: &mut sinks,
             events,
         });
@@ -384,6 +415,22 @@ impl<'a> Run<'a> {
             }
         }
         exit
+    }
+
+    /// What is done about trouble in this run.
+    fn policy(&self, collected: &Collected, began: Instant) -> Policy {
+        let care = &self.options.care;
+        // A person at a debugger takes the time it takes.
+        let debugging = collected.refused.iter().any(|option| option == "--pdb" || option == "--trace");
+        let limits = Limits {
+            timeout: care.timeout.filter(|_| !debugging),
+            total: care.timeout_total.map(|span| (began + span, span)),
+            slow: care.slow,
+            rules: if debugging { Rules::default() } else { collected.rules.clone() },
+            history: self.store.clone(),
+            next_look: None,
+        };
+        Policy { limits, memory: MemoryWatch::begin(), max_crashes: care.max_crashes, crashes: 0 }
     }
 
     /// Whether workers are to be interpreters of their own.

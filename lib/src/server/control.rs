@@ -51,6 +51,8 @@ pub enum Request {
         identity: Identity,
         /// Stop after so many failures; 0: never.
         maxfail: u32,
+        /// The signal that asks it for its stacks.
+        stacks_signal: i32,
     },
     /// Run in this very process; its pipes travel with the request.
     Run {
@@ -58,6 +60,8 @@ pub enum Request {
         identity: Option<Identity>,
         /// Stop after so many failures; 0: never.
         maxfail: u32,
+        /// The signal that asks it for its stacks.
+        stacks_signal: i32,
     },
     /// Keep for pytest's own `--lf` what failed among what ran.
     Remember {
@@ -153,6 +157,9 @@ pub struct Collected {
     pub continue_on_collection_errors: bool,
     /// Threads and modules that may not survive a fork.
     pub fork_hazards: Vec<String>,
+    /// Time limits and reruns from pytest's own configuration.
+    #[serde(default)]
+    pub rules: super::Rules,
     /// For a server that waited: a file that changed since it collected.
     #[serde(default)]
     pub stale: Option<String>,
