@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import functools
 import mmap
-from typing import Any, Generator
+from collections.abc import Generator
+from typing import Any
 
 import pytest
 

@@ -10,7 +10,8 @@ import fcntl
 import os
 import signal
 import sys
-from typing import Any, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 #: Written when everything was said. rpt's side is `run/overdue.rs`.
 END = b"[rpt: end of stacks]\n"

@@ -11,7 +11,7 @@ from rpt_shim import inventory, marks
 def briefs(pytester):
     def briefs_of(source):
         items = pytester.getitems(source)
-        return {item.name: (inventory.brief(item) + [None, None])[2] for item in items}
+        return {item.name: ([*inventory.brief(item), None, None])[2] for item in items}
 
     return briefs_of
 
