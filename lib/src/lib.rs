@@ -16,6 +16,7 @@ pub mod project;
 pub mod python;
 pub mod record;
 pub mod report;
+pub mod rerun;
 pub mod result;
 pub mod run;
 pub mod server;

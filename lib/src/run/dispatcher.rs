@@ -14,6 +14,7 @@ use super::message::Message;
 use super::overdue::Overdue;
 use super::plan::{Numbers, Unit, spread, units};
 use super::policy::Policy;
+use super::retry::Retries;
 use super::sinks::Sinks;
 use super::slot::Slot;
 use crate::interrupt::{GRACE, Interrupted};
@@ -46,6 +47,8 @@ pub(super) struct Dispatcher<'a> {
     pub uid: String,
     /// What is done about trouble.
     pub policy: Policy,
+    /// What is run more than once.
+    pub retries: Retries,
     pub sinks: &'a mut Sinks,
     pub events: (Sender<Event>, Receiver<Event>),
 }
@@ -106,8 +109,9 @@ pub(super) struct State<'a> {
 impl State<'_> {
     fn run_to_end(&mut self) {
         loop {
+            self.start_reruns();
             self.balance();
-            if self.slots.iter().all(Slot::is_over) {
+            if self.slots.iter().all(Slot::is_over) && !(self.stopped.is_none() && self.run.retries.is_waiting()) {
                 if self.left == 0 || self.stopped.is_some() {
                     return;
                 }
@@ -215,7 +219,8 @@ impl State<'_> {
                 }
                 slot.running = Some((item, Instant::now()));
                 slot.watch.begins();
-                self.run.sinks.started(&self.run.items[item as usize].node_id, &slot.name);
+                let attempt = self.run.retries.next_attempt(item);
+                self.run.sinks.started(&self.run.items[item as usize].node_id, &slot.name, attempt);
             }
             Message::Pass { item, started_at, duration_s } => {
                 let item = own(item);
@@ -261,37 +266,60 @@ impl State<'_> {
 
     fn reported(&mut self, index: usize, item: u32, at: f64, reports: Vec<PhaseReport>, interrupted_by: Option<&str>) {
         let failed = reports.iter().filter(|report| report.outcome == "failed" && report.wasxfail.is_none()).count();
-        self.failed_reports += failed as u64;
         self.slots[index].failed |= failed > 0;
         let id = &self.run.items[item as usize].node_id;
         let mut result = result::reported(id, &self.slots[index].name, at, reports);
         if let (Some(reason), Outcome::NotRun) = (interrupted_by, result.outcome) {
             result.cause = Some(reason.to_string());
         }
-        self.test_ended(index, item, result);
+        if self.test_ended(index, item, result) {
+            self.failed_reports += failed as u64;
+        }
         if self.run.maxfail > 0 && self.failed_reports >= u64::from(self.run.maxfail) {
             let reason = format!("stopping after {} failures", self.failed_reports);
             self.stop_with(Ending::Complete, reason);
         }
     }
 
-    fn test_ended(&mut self, index: usize, item: u32, result: TestResult) {
+    /// Whether it counts for `--maxfail` if it failed.
+    fn test_ended(&mut self, index: usize, item: u32, result: TestResult) -> bool {
         let slot = &mut self.slots[index];
         slot.running = None;
         let result = slot.watch.ends(item, result);
         slot.done.0 += 1;
         slot.done.1 += result.duration_ms / 1000.0;
         self.fruitless = 0;
-        self.give_result(item, result);
+        self.give_result(item, result)
     }
 
-    fn give_result(&mut self, item: u32, result: TestResult) {
-        if std::mem::replace(&mut self.ended[item as usize], true) {
-            return;
+    /// Gives a test its one result, unless it is to be run again. Whether it counts for
+    /// `--maxfail` if it failed.
+    fn give_result(&mut self, item: u32, result: TestResult) -> bool {
+        if self.ended[item as usize] {
+            return false;
         }
+        match self.settle(item, result) {
+            Some(result) => self.deliver(item, result),
+            None => false,
+        }
+    }
+
+    /// A test failed for good without pytest's reports saying so.
+    pub(super) fn count_failure(&mut self) {
+        self.failed_reports += 1;
+        if self.run.maxfail > 0 && self.failed_reports >= u64::from(self.run.maxfail) {
+            self.stop_with(Ending::Complete, format!("stopping after {} failures", self.failed_reports));
+        }
+    }
+
+    /// Gives a test its one result.
+    pub(super) fn deliver(&mut self, item: u32, result: TestResult) -> bool {
+        self.ended[item as usize] = true;
         self.left -= 1;
-        self.tally.add(result.outcome);
+        self.tally.add_result(&result);
+        let counts = !result.quarantined;
         self.run.sinks.result(result);
+        counts
     }
 
     fn spawn_ready(&mut self, index: usize, numbers: Numbers) {
@@ -343,13 +371,11 @@ impl State<'_> {
         let overdue = slot.watch.overdue.as_ref().filter(|_| !died_in_test).map(Overdue::message);
         if let Some((item, since)) = running {
             let result = self.died_in(index, item, since, &tail);
-            self.failed_reports += 1;
             self.count_crash(&result);
-            self.give_result(item, result);
-            self.fruitless = 0;
-            if self.run.maxfail > 0 && self.failed_reports >= u64::from(self.run.maxfail) {
-                self.stop_with(Ending::Complete, format!("stopping after {} failures", self.failed_reports));
+            if self.give_result(item, result) {
+                self.count_failure();
             }
+            self.fruitless = 0;
         } else if !self.run.live_output {
             self.run.sinks.report.output(&printed);
         }
@@ -437,6 +463,8 @@ impl State<'_> {
 
     /// What got no result gets one now: `not_run`, and why.
     fn conclude_run(mut self) -> (Outcomes, Host) {
+        self.stopped.get_or_insert_with(|| (Ending::Complete, String::new()));
+        self.tell_of_stress();
         let (mut ending, cause) = self.stopped.take().unwrap_or_default();
         if let (Ending::Complete, Some(reason)) = (&ending, self.session_fault.take()) {
             ending = Ending::Broken { reason };

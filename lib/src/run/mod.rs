@@ -2,6 +2,7 @@
 //! made, and what the run ends with. The loop itself is `dispatcher`.
 
 mod balance;
+mod care;
 mod cause;
 mod deadline;
 mod death;
@@ -13,11 +14,13 @@ mod overdue;
 mod plan;
 mod policy;
 mod request;
+mod retry;
 mod sinks;
 mod slot;
+mod stress;
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context as _;
 use crossbeam_channel::{Receiver, Sender};
@@ -31,20 +34,20 @@ use crate::project::{history_for_run, rootdir_option};
 use crate::python::{Context, find_python};
 use crate::record::{CollectError, RunComplete};
 use crate::report::{End, Report, View};
-use crate::server::{self, BriefItem, Collected, Launch, Rules, Server};
+use crate::server::{self, BriefItem, Collected, Launch, Server};
 use crate::stream::{Form, OutputForm, Writer};
 use crate::tally::{Ending, Tally, exit_code};
 use crate::{outcome::Outcome, result, rounded_ms};
-use cause::MemoryWatch;
 use dispatcher::{Dispatcher, Outcomes};
 use event::Event;
 use host::{Host, SpawnRecipe};
-use overdue::Limits;
-use policy::Policy;
 use request::{Request, Selection};
 use sinks::{Memory, Sinks};
 
+pub use care::Care;
 pub use deadline::Timeout;
+pub use retry::{RerunWhen, Reruns};
+pub use stress::StressNew;
 
 /// `-n`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,19 +68,6 @@ pub enum Exec {
     Fork,
     /// Workers are interpreters of their own, each collecting its own files
     Spawn,
-}
-
-/// What is done about tests that do not simply end.
-#[derive(Debug, Clone, Default)]
-pub struct Care {
-    /// How long a test may take.
-    pub timeout: Option<Timeout>,
-    /// How long the run may take.
-    pub timeout_total: Option<Duration>,
-    /// After how long people are told that a test still runs.
-    pub slow: Option<Duration>,
-    /// Stop after so many tests in which the worker died.
-    pub max_crashes: Option<u32>,
 }
 
 /// What rpt-run was asked.
@@ -341,7 +331,7 @@ impl<'a> Run<'a> {
             return self.finish(sinks, Outcomes { tally, ending }, began);
         }
         for item in items {
-            if let Some(problem) = item.marks.as_ref().and_then(|marks| marks.problem.as_deref()) {
+            if let Some(problem) = item.marks.as_deref().and_then(retry::problem_of) {
                 sinks.report.note(&format!("{}: its mark says nothing: {problem}", item.node_id));
             }
         }
@@ -349,6 +339,7 @@ impl<'a> Run<'a> {
             Workers::Auto => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             Workers::Exactly(count) => count.max(1),
         };
+        let retries = self.retries(&collected, items, &selection.order, &mut sinks);
         let events = crossbeam_channel::unbounded();
         forward(interrupts, events.0.clone());
         let here = self.options.workers == Workers::Exactly(0);
@@ -389,12 +380,11 @@ impl<'a> Run<'a> {
             live_output: collected.live_output,
             uid: run_uid(&self.head),
             policy: self.policy(&collected, began),
+            retries,
             sinks: &mut sinks,
             events,
         });
-        for outcome in Outcome::ALL {
-            (0..tally.of(outcome)).for_each(|_| outcomes.tally.add(outcome));
-        }
+        outcomes.tally.merge(&tally);
         // The server ends with its connection; it is waited for so that nothing outlives the run.
         if let Host::Fork(mut writer) = host {
             // A server that is gone has said so already.
@@ -417,22 +407,6 @@ impl<'a> Run<'a> {
         exit
     }
 
-    /// What is done about trouble in this run.
-    fn policy(&self, collected: &Collected, began: Instant) -> Policy {
-        let care = &self.options.care;
-        // A person at a debugger takes the time it takes.
-        let debugging = collected.refused.iter().any(|option| option == "--pdb" || option == "--trace");
-        let limits = Limits {
-            timeout: care.timeout.filter(|_| !debugging),
-            total: care.timeout_total.map(|span| (began + span, span)),
-            slow: care.slow,
-            rules: if debugging { Rules::default() } else { collected.rules.clone() },
-            history: self.store.clone(),
-            next_look: None,
-        };
-        Policy { limits, memory: MemoryWatch::begin(), max_crashes: care.max_crashes, crashes: 0 }
-    }
-
     /// Whether workers are to be interpreters of their own.
     fn spawns(&self, collected: &Collected, sinks: &mut Sinks) -> bool {
         match (self.options.exec, collected.fork_hazards.first()) {
@@ -450,8 +424,11 @@ impl<'a> Run<'a> {
     /// Completes the record, the history and the report.
     fn finish(&mut self, mut sinks: Sinks, outcomes: Outcomes, began: Instant) -> anyhow::Result<Exit> {
         let Outcomes { tally, ending } = outcomes;
-        let errors_beside = if ending == Ending::CollectionFailed { 0 } else { self.collect_errors.len() as u64 };
-        let exit = exit_code(&ending, &tally, errors_beside, self.empty_is_fine);
+        let mut also_bad = if ending == Ending::CollectionFailed { 0 } else { self.collect_errors.len() as u64 };
+        if self.options.care.flaky_fails {
+            also_bad += tally.flaky();
+        }
+        let exit = exit_code(&ending, &tally, also_bad, self.empty_is_fine);
         let mut totals = RunComplete {
             run_id: String::new(),
             total: tally.total(),
@@ -462,6 +439,8 @@ impl<'a> Run<'a> {
             xfailed: tally.of(Outcome::Xfailed),
             xpassed: tally.of(Outcome::Xpassed),
             not_run: tally.of(Outcome::NotRun),
+            flaky: tally.flaky(),
+            quarantined: tally.quarantined(),
             deselected: self.deselected,
             collection_errors: self.collect_errors.len() as u64,
             duration_ms: rounded_ms(began.elapsed().as_secs_f64() * 1000.0),
