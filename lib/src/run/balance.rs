@@ -184,7 +184,7 @@ impl State<'_> {
         let mut share = Unit::new();
         while let Some(unit) = self.queue.pop_front() {
             // The file that crosses the line goes where it fits better.
-            if !share.is_empty() && share.len() + unit.len() / 2 > fair {
+            if !share.is_empty() && share.len() + unit.len().div_ceil(2) > fair {
                 self.queue.push_front(unit);
                 break;
             }
