@@ -14,6 +14,7 @@ pub mod order;
 pub mod outcome;
 pub mod project;
 pub mod python;
+pub mod quarantine;
 pub mod record;
 pub mod report;
 pub mod rerun;

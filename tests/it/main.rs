@@ -23,6 +23,7 @@ mod identity;
 mod interrupt;
 mod order;
 mod pytest_options;
+mod quarantine;
 mod rerun;
 mod run;
 mod shard;

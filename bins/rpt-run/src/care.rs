@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use regex_lite::Regex;
-use rpt::run::{Care, RerunWhen, Reruns, StressNew, Timeout};
+use rpt::run::{Care, QuarantineFrom, RerunWhen, Reruns, StressNew, Timeout};
 
 #[derive(Args)]
 #[command(next_help_heading = "Surviving")]
@@ -22,6 +22,13 @@ pub(crate) struct CareArgs {
     /// Stop after N tests in which the worker died
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_crashes: Option<u32>,
+    /// Take the quarantine (rpt-quarantine.toml) from this git revision, so that a change
+    /// cannot excuse itself
+    #[arg(long, value_name = "REV", conflicts_with = "no_quarantine")]
+    quarantine_from: Option<String>,
+    /// Excuse nothing
+    #[arg(long)]
+    no_quarantine: bool,
     #[command(flatten)]
     again: AgainArgs,
 }
@@ -107,6 +114,11 @@ impl From<CareArgs> for Care {
             timeout_total: args.timeout_total,
             slow: args.slow,
             max_crashes: args.max_crashes,
+            quarantine: match args.quarantine_from {
+                Some(revision) => QuarantineFrom::Revision(revision),
+                None if args.no_quarantine => QuarantineFrom::Nowhere,
+                None => QuarantineFrom::File,
+            },
             reruns: Reruns {
                 most: again.reruns,
                 delay: again.reruns_delay,

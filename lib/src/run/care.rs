@@ -9,6 +9,7 @@ use super::policy::Policy;
 use super::retry::{Reruns, Retries};
 use super::sinks::Sinks;
 use super::stress::{Stress, StressNew};
+use super::ward::QuarantineFrom;
 use super::{Run, Workers};
 use crate::server::{BriefItem, Collected, Rules};
 
@@ -23,6 +24,8 @@ pub struct Care {
     pub slow: Option<Duration>,
     /// Stop after so many tests in which the worker died.
     pub max_crashes: Option<u32>,
+    /// Whose failures are excused.
+    pub quarantine: QuarantineFrom,
     /// Which tests are run again.
     pub reruns: Reruns,
     /// A test that passed in a later attempt fails the run.
@@ -56,6 +59,7 @@ impl Run<'_> {
         collected: &Collected,
         items: &[BriefItem],
         order: &[u32],
+        excused: bool,
         sinks: &mut Sinks,
     ) -> Retries {
         let care = &self.options.care;
@@ -70,7 +74,7 @@ impl Run<'_> {
         if self.options.workers == Workers::Exactly(0) && any {
             sinks.report.note("with -n 0 no test is run again: that takes another worker");
         }
-        retries.failures_are_judged = any;
+        retries.failures_are_judged = any || excused;
         retries
     }
 }

@@ -17,6 +17,7 @@ use super::policy::Policy;
 use super::retry::Retries;
 use super::sinks::Sinks;
 use super::slot::Slot;
+use super::ward::Ward;
 use crate::interrupt::{GRACE, Interrupted};
 use crate::outcome::{Outcome, PhaseReport};
 use crate::record::TestResult;
@@ -49,6 +50,8 @@ pub(super) struct Dispatcher<'a> {
     pub policy: Policy,
     /// What is run more than once.
     pub retries: Retries,
+    /// Whose failures are excused.
+    pub ward: Ward,
     pub sinks: &'a mut Sinks,
     pub events: (Sender<Event>, Receiver<Event>),
 }
@@ -313,7 +316,8 @@ impl State<'_> {
     }
 
     /// Gives a test its one result.
-    pub(super) fn deliver(&mut self, item: u32, result: TestResult) -> bool {
+    pub(super) fn deliver(&mut self, item: u32, mut result: TestResult) -> bool {
+        self.run.ward.mark(&mut result);
         self.ended[item as usize] = true;
         self.left -= 1;
         self.tally.add_result(&result);
@@ -465,6 +469,9 @@ impl State<'_> {
     fn conclude_run(mut self) -> (Outcomes, Host) {
         self.stopped.get_or_insert_with(|| (Ending::Complete, String::new()));
         self.tell_of_stress();
+        for text in self.run.ward.last_words() {
+            self.run.sinks.report.last_word(text);
+        }
         let (mut ending, cause) = self.stopped.take().unwrap_or_default();
         if let (Ending::Complete, Some(reason)) = (&ending, self.session_fault.take()) {
             ending = Ending::Broken { reason };

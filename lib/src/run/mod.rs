@@ -18,6 +18,7 @@ mod retry;
 mod sinks;
 mod slot;
 mod stress;
+mod ward;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -43,11 +44,13 @@ use event::Event;
 use host::{Host, SpawnRecipe};
 use request::{Request, Selection};
 use sinks::{Memory, Sinks};
+use ward::Ward;
 
 pub use care::Care;
 pub use deadline::Timeout;
 pub use retry::{RerunWhen, Reruns};
 pub use stress::StressNew;
+pub use ward::QuarantineFrom;
 
 /// `-n`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,18 +127,25 @@ pub fn run(options: &RunOptions) -> anyhow::Result<Exit> {
             None => return Err(error),
         },
     };
-    if let Err(fault) = refuse(options, &server.server.collected) {
-        server.server.end();
-        return Err(fault.into());
-    }
+    let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    let rootdir = PathBuf::from(&server.server.collected.rootdir);
+    let ward = refuse(options, &server.server.collected)
+        .and_then(|()| Ward::open(&options.care.quarantine, &rootdir, today).map_err(as_usage));
+    let ward = match ward {
+        Ok(ward) => ward,
+        Err(fault) => {
+            server.server.end();
+            return Err(fault.into());
+        }
+    };
     let items = match std::mem::take(&mut server.items) {
         Some(items) => items,
         None => server.server.brief_items()?,
     };
-    let rootdir = PathBuf::from(&server.server.collected.rootdir);
     let selection = Selection::of(&request, &items, &rootdir, &cwd);
     drop_ids(request, |request| {
         let mut run = Run::new(options, on_stdout, request, Some(&server.server.collected), &rootdir);
+        run.ward = ward;
         run.with_server(server.server, &items, &selection, &python, interrupts, began)
     })
 }
@@ -217,6 +227,7 @@ struct Run<'a> {
     on_stdout: OutputForm,
     head: RunHead,
     store: Option<PathBuf>,
+    ward: Ward,
 }
 
 impl<'a> Run<'a> {
@@ -249,6 +260,7 @@ impl<'a> Run<'a> {
             on_stdout,
             store: (!options.no_history).then(|| history_for_run(options.history.clone(), rootdir)),
             head,
+            ward: Ward::default(),
         }
     }
 
@@ -339,7 +351,8 @@ impl<'a> Run<'a> {
             Workers::Auto => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             Workers::Exactly(count) => count.max(1),
         };
-        let retries = self.retries(&collected, items, &selection.order, &mut sinks);
+        let ward = std::mem::take(&mut self.ward);
+        let retries = self.retries(&collected, items, &selection.order, !ward.is_empty(), &mut sinks);
         let events = crossbeam_channel::unbounded();
         forward(interrupts, events.0.clone());
         let here = self.options.workers == Workers::Exactly(0);
@@ -381,6 +394,7 @@ impl<'a> Run<'a> {
             uid: run_uid(&self.head),
             policy: self.policy(&collected, began),
             retries,
+            ward,
             sinks: &mut sinks,
             events,
         });
