@@ -23,5 +23,8 @@ mod identity;
 mod interrupt;
 mod order;
 mod pytest_options;
+mod quarantine;
+mod rerun;
 mod run;
 mod shard;
+mod timeout;

@@ -155,6 +155,14 @@ pub(crate) enum Command {
         #[arg(long, value_name = "FILE")]
         junit: Option<PathBuf>,
     },
+    /// Keep the tests whose failure does not turn a run red, in a file of the repository
+    Quarantine {
+        /// The file [default: the nearest rpt-quarantine.toml here or above, else beside .rpt]
+        #[arg(long, value_name = "FILE", global = true)]
+        file: Option<PathBuf>,
+        #[command(subcommand)]
+        action: crate::quarantine::Action,
+    },
     /// Take old runs out; the statistics become those of the runs that are left
     Prune {
         #[command(flatten)]

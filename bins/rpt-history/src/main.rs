@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod quarantine;
 mod record;
 mod transfer;
 
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
 fn run(Args { command, common }: Args) -> anyhow::Result<Exit> {
     let mut output = output(&common)?;
     let exit = match command {
+        Command::Quarantine { file, action } => return quarantine::quarantine(output, file, action),
         Command::Record { tee } => return record::record(&common, tee),
         Command::Runs { runs } => {
             let rows: Vec<_> = open(&common)?.runs(&runs.filter()?, true)?.into_iter().map(RunRow::from).collect();

@@ -7,6 +7,8 @@ use rpt::cli::{Color, Format, PytestArgs};
 use rpt::run::{Exec, RunOptions, Workers};
 use rpt::server::Protocol;
 
+use crate::care::CareArgs;
+
 /// Run tests through pytest, in workers forked from one process that collected them.
 ///
 /// Reads tests on stdin: records of rpt-collect, rpt-order or rpt-shard, results of
@@ -37,6 +39,8 @@ pub(crate) struct Args {
     /// Say at the end how many items took which protocol, and why
     #[arg(long)]
     explain_protocol: bool,
+    #[command(flatten)]
+    care: CareArgs,
     /// Run the tests that could be collected although some files could not
     #[arg(long)]
     continue_on_collection_errors: bool,
@@ -90,6 +94,7 @@ impl From<Args> for RunOptions {
             exec: args.exec,
             protocol: args.protocol,
             explain_protocol: args.explain_protocol,
+            care: args.care.into(),
             continue_on_collection_errors: args.continue_on_collection_errors,
             history: args.history,
             no_history: args.no_history,

@@ -21,6 +21,7 @@ from _pytest import logging as pytest_logging
 from _pytest._code import ExceptionInfo
 
 from rpt_shim import quiet, reports
+from rpt_shim.board import Board
 
 #: Versions of pytest whose every function that is stood for here was read and compared.
 TESTED = ((9, 2),)
@@ -81,11 +82,12 @@ def refusal_of_session(config: pytest.Config, untested: bool) -> str | None:
 class Light:
     """The light protocol in one worker."""
 
-    def __init__(self, config: pytest.Config, asks_status: bool) -> None:
+    def __init__(self, config: pytest.Config, board: Board, asks_status: bool) -> None:
         from _pytest import threadexception, unraisableexception
 
         self.config: Any = config
         self.manager: Any = config.pluginmanager
+        self.board = board
         #: Somebody has a say in a report's status.
         self.asks_status = asks_status
         #: By an item's file: why its items do not qualify, and whether somebody wants reports.
@@ -211,7 +213,9 @@ class Light:
         if excinfo is None and not wanted and item.stash[skipping.xfailed_key] is None:
             # tmpdir.pytest_runtest_makereport
             item.stash.setdefault(tmpdir.tmppath_result_key, {})[when] = True
-            reported.append(reports.Passed(when, duration))
+            passed = reports.Passed(when, duration)
+            self.board.reported(passed)
+            reported.append(passed)
             return True
         self._leave()
         call: Any = runner.CallInfo(None, excinfo, start, start + duration, duration, when, _ispytest=True)

@@ -14,8 +14,8 @@ import json
 import os
 import socket
 
-#: No message carries more descriptors than this (work, result, output, lifeline).
-MAX_FDS = 4
+#: No message carries more descriptors than this (work, result, output, lifeline, board).
+MAX_FDS = 5
 
 #: Longer texts are cut: a record must stay below what a reader accepts (64 MiB).
 MAX_TEXT = 8 << 20

@@ -14,16 +14,25 @@ from typing import Any
 import pytest
 
 from rpt_shim import light, reports, wire
+from rpt_shim.board import Board
 from rpt_shim.light import Light
 
 
 class Worker:
     """The plugin that is active where tests run."""
 
-    def __init__(self, config: pytest.Config, results: wire.Results, work: wire.Work, protocol: str = "full") -> None:
+    def __init__(
+        self,
+        config: pytest.Config,
+        results: wire.Results,
+        work: wire.Work,
+        board: Board,
+        protocol: str = "full",
+    ) -> None:
         """`protocol`: `full`, or `auto` and `light` for the light one where an item
         qualifies, `light` also with versions of pytest it was not tested with."""
         self.config = config
+        self.board = board
         self.results = results
         self.work = work
         self.reported: list[pytest.TestReport | reports.Passed] = []
@@ -38,12 +47,13 @@ class Worker:
         else:
             self.refusal = light.refusal_of_session(config, untested=protocol == "light")
         if self.refusal is None:
-            self.light = Light(config, self.asks_status)
+            self.light = Light(config, board, self.asks_status)
         #: How many items took the full protocol for which reason; None: the light one.
         self.took: dict[str | None, int] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.reported.append(report)
+        self.board.reported(report)
         # pytest 9 turns a test failed because of its subtests while the terminal
         # asks for the report's status; plugins may do the like.
         if self.asks_status or len(self.reported) > 3 or not reports.is_plain_pass(report):
@@ -90,6 +100,7 @@ class Worker:
 
     def _run_one(self, item: pytest.Item, nextitem: pytest.Item | None, number: int) -> None:
         self.reported = []
+        self.board.begins()
         began = time.time()
         try:
             self._run_protocol(item, nextitem)

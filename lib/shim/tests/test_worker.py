@@ -7,7 +7,7 @@ import tempfile
 
 import pytest
 
-from rpt_shim import wire
+from rpt_shim import board, wire
 from rpt_shim.worker import Worker
 
 
@@ -25,12 +25,19 @@ class InProcess:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session):
         order = range(len(session.items)) if self.order is None else self.order
+        with tempfile.TemporaryFile() as page:
+            page.write(bytes(board.SIZE))
+            page.flush()
+            self.board = board.Board(page.fileno())
         # Files in place of pipes: nobody reads while it runs.
         with tempfile.TemporaryFile() as work, tempfile.TemporaryFile() as results:
             work.write(b"".join(number.to_bytes(4, "little") for number in order))
             work.seek(0)
-            worker = Worker(session.config, wire.Results(results.fileno()), wire.Work(work.fileno()), self.protocol)
+            worker = Worker(
+                session.config, wire.Results(results.fileno()), wire.Work(work.fileno()), self.board, self.protocol
+            )
             session.config.pluginmanager.register(worker)
+            session.config.pluginmanager.register(self.board, "rpt-board")
             try:
                 return worker.run(session)
             finally:
@@ -134,3 +141,38 @@ def test_passing_subtests_are_counted_and_failing_ones_kept(pytester):
         assert [report["subtest"] for report in failing] == ["(i=3)"]
         assert reports[-1]["passing_subtests"] == 4
     assert any(report["outcome"] == "failed" for report in reports)
+
+
+def test_the_board_says_what_is_done(pytester):
+    source = """
+        import pytest
+        @pytest.fixture(autouse=True, scope="session")
+        def reads(pytestconfig):
+            global page
+            page = pytestconfig.pluginmanager.get_plugin("rpt-board").page
+        def note():
+            length = int.from_bytes(page[2:4], "little")
+            print("BOARD", page[0], page[1], page[4:4 + length].decode())
+        @pytest.fixture(scope="module")
+        def outer(inner):
+            note(); yield; note()
+        @pytest.fixture(scope="session")
+        def inner():
+            note(); yield; note()
+        @pytest.fixture
+        def failing(outer):
+            yield; note(); assert 0
+        def test_it(failing):
+            note(); assert 0
+    """
+    lines = run(pytester, source, [0])
+    said = [text for report in lines[-1][3] for _, text in report.get("sections", [])]
+    noted = list(dict.fromkeys(line for text in said for line in text.splitlines() if line.startswith("BOARD")))
+    assert noted == [
+        "BOARD 1 0 session fixture 'inner'",
+        "BOARD 1 0 module fixture 'outer'",
+        "BOARD 2 0 ",
+        "BOARD 3 2 function fixture 'failing'",
+        "BOARD 3 2 module fixture 'outer'",
+        "BOARD 3 2 session fixture 'inner'",
+    ]

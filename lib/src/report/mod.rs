@@ -1,6 +1,7 @@
 //! Owns what people see of a run: progress while it is on, failures as pytest
 //! prints them, and the summary. Writes text, never records.
 
+mod flaky;
 mod progress;
 mod text;
 
@@ -36,6 +37,8 @@ pub struct Report {
     view: View,
     progress: Progress,
     failures: Vec<TestResult>,
+    /// Tests that passed after a failure.
+    flaky: Vec<TestResult>,
     not_run: Vec<(Box<str>, Box<str>)>,
     passing_subtests: u64,
     warnings: Vec<Warning>,
@@ -52,6 +55,7 @@ impl Report {
             progress: Progress::new(shown, total, view.color.wanted(&std::io::stderr())),
             view,
             failures: Vec::new(),
+            flaky: Vec::new(),
             not_run: Vec::new(),
             passing_subtests: 0,
             warnings: Vec::new(),
@@ -70,6 +74,8 @@ impl Report {
         } else if result.outcome == Outcome::NotRun {
             let cause = result.cause.unwrap_or_default();
             self.not_run.push((result.node_id.into(), cause.into()));
+        } else if result.flaky {
+            self.flaky.push(result);
         }
     }
 
@@ -142,8 +148,10 @@ impl Report {
         if !self.view.quiet {
             text.collect_errors(end.collect_errors);
             text.failures(&self.failures);
+            text.flaky(&self.flaky);
             text.warnings(&self.warnings);
             text.short_summary(end, &self.failures, &self.not_run);
+            text.flaky_summary(&self.flaky, self.failures.is_empty() && self.not_run.is_empty());
             text.totals(end, self.passing_subtests, self.warnings.len(), self.began.elapsed());
         }
         if self.view.explain_protocol {

@@ -7,17 +7,22 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use nix::sys::signal::Signal;
 
+use super::cause::cause_of;
 use super::event::Event;
-use super::host::{Host, Manner};
+use super::host::Host;
 use super::message::Message;
+use super::overdue::Overdue;
 use super::plan::{Numbers, Unit, spread, units};
+use super::policy::Policy;
+use super::retry::Retries;
 use super::sinks::Sinks;
 use super::slot::Slot;
+use super::ward::Ward;
 use crate::interrupt::{GRACE, Interrupted};
 use crate::outcome::{Outcome, PhaseReport};
 use crate::record::TestResult;
 use crate::result;
-use crate::server::{BriefItem, FromServer};
+use crate::server::{BriefItem, FromServer, Protocol};
 use crate::tally::{Ending, Tally};
 
 /// How often the loop wakes when nothing happens: for the progress view, and to
@@ -34,13 +39,21 @@ pub(super) struct Dispatcher<'a> {
     pub host: Host,
     /// The most workers at a time.
     pub workers: usize,
-    /// How workers run what they are given.
-    pub manner: Manner,
+    /// Stop after so many failed reports; 0: never.
+    pub maxfail: u32,
+    /// How workers run items.
+    pub protocol: Protocol,
     /// What workers print is shown as it comes; else the end of it once they end,
     /// unless it explains the end of one that died in a test.
     pub live_output: bool,
     /// The run's name for `testrun_uid`.
     pub uid: String,
+    /// What is done about trouble.
+    pub policy: Policy,
+    /// What is run more than once.
+    pub retries: Retries,
+    /// Whose failures are excused.
+    pub ward: Ward,
     pub sinks: &'a mut Sinks,
     pub events: (Sender<Event>, Receiver<Event>),
 }
@@ -93,7 +106,7 @@ pub(super) struct State<'a> {
     /// When whoever still runs is killed.
     killed_at: Option<Instant>,
     /// How often this process was asked to stop.
-    interrupts: u32,
+    pub(super) interrupts: u32,
     /// A worker's session ended badly although its tests did not.
     session_fault: Option<String>,
 }
@@ -101,8 +114,9 @@ pub(super) struct State<'a> {
 impl State<'_> {
     fn run_to_end(&mut self) {
         loop {
+            self.start_reruns();
             self.balance();
-            if self.slots.iter().all(Slot::is_over) {
+            if self.slots.iter().all(Slot::is_over) && !(self.stopped.is_none() && self.run.retries.is_waiting()) {
                 if self.left == 0 || self.stopped.is_some() {
                     return;
                 }
@@ -127,6 +141,7 @@ impl State<'_> {
                 .filter_map(|slot| slot.running)
                 .map(|(item, since)| (&*self.run.items[item as usize].node_id, since));
             self.run.sinks.report.tick(&self.tally, running);
+            self.enforce_limits();
             if self.killed_at.is_some_and(|at| Instant::now() >= at) {
                 self.slots.iter().for_each(Slot::kill_group);
                 self.killed_at = None;
@@ -150,7 +165,10 @@ impl State<'_> {
                 }
             }
             Event::Output(index, bytes) => {
-                self.slots[index].keep_tail(&bytes);
+                match &mut self.slots[index].watch.overdue {
+                    Some(overdue) => overdue.said(&bytes),
+                    None => self.slots[index].keep_tail(&bytes),
+                }
                 if self.run.live_output {
                     self.run.sinks.report.output(&bytes);
                 }
@@ -205,7 +223,9 @@ impl State<'_> {
                     return self.stop(Ending::Broken { reason });
                 }
                 slot.running = Some((item, Instant::now()));
-                self.run.sinks.started(&self.run.items[item as usize].node_id, &slot.name);
+                slot.watch.begins();
+                let attempt = self.run.retries.next_attempt(item);
+                self.run.sinks.started(&self.run.items[item as usize].node_id, &slot.name, attempt);
             }
             Message::Pass { item, started_at, duration_s } => {
                 let item = own(item);
@@ -252,36 +272,61 @@ impl State<'_> {
 
     fn reported(&mut self, index: usize, item: u32, at: f64, reports: Vec<PhaseReport>, interrupted_by: Option<&str>) {
         let failed = reports.iter().filter(|report| report.outcome == "failed" && report.wasxfail.is_none()).count();
-        self.failed_reports += failed as u64;
         self.slots[index].failed |= failed > 0;
         let id = &self.run.items[item as usize].node_id;
         let mut result = result::reported(id, &self.slots[index].name, at, reports);
         if let (Some(reason), Outcome::NotRun) = (interrupted_by, result.outcome) {
             result.cause = Some(reason.to_string());
         }
-        self.test_ended(index, item, result);
-        if self.run.manner.maxfail > 0 && self.failed_reports >= u64::from(self.run.manner.maxfail) {
+        if self.test_ended(index, item, result) {
+            self.failed_reports += failed as u64;
+        }
+        if self.run.maxfail > 0 && self.failed_reports >= u64::from(self.run.maxfail) {
             let reason = format!("stopping after {} failures", self.failed_reports);
             self.stop_with(Ending::Complete, reason);
         }
     }
 
-    fn test_ended(&mut self, index: usize, item: u32, result: TestResult) {
+    /// Whether it counts for `--maxfail` if it failed.
+    fn test_ended(&mut self, index: usize, item: u32, result: TestResult) -> bool {
         let slot = &mut self.slots[index];
         slot.running = None;
+        let result = slot.watch.ends(item, result);
         slot.done.0 += 1;
         slot.done.1 += result.duration_ms / 1000.0;
         self.fruitless = 0;
-        self.give_result(item, result);
+        self.give_result(item, result)
     }
 
-    fn give_result(&mut self, item: u32, result: TestResult) {
-        if std::mem::replace(&mut self.ended[item as usize], true) {
-            return;
+    /// Gives a test its one result, unless it is to be run again. Whether it counts for
+    /// `--maxfail` if it failed.
+    fn give_result(&mut self, item: u32, result: TestResult) -> bool {
+        if self.ended[item as usize] {
+            return false;
         }
+        match self.settle(item, result) {
+            Some(result) => self.deliver(item, result),
+            None => false,
+        }
+    }
+
+    /// A test failed for good without pytest's reports saying so.
+    pub(super) fn count_failure(&mut self) {
+        self.failed_reports += 1;
+        if self.run.maxfail > 0 && self.failed_reports >= u64::from(self.run.maxfail) {
+            self.stop_with(Ending::Complete, format!("stopping after {} failures", self.failed_reports));
+        }
+    }
+
+    /// Gives a test its one result.
+    pub(super) fn deliver(&mut self, item: u32, mut result: TestResult) -> bool {
+        self.run.ward.mark(&mut result);
+        self.ended[item as usize] = true;
         self.left -= 1;
-        self.tally.add(result.outcome);
+        self.tally.add_result(&result);
+        let counts = !result.quarantined;
         self.run.sinks.result(result);
+        counts
     }
 
     fn spawn_ready(&mut self, index: usize, numbers: Numbers) {
@@ -324,29 +369,28 @@ impl State<'_> {
         back.extend(slot.backlog.drain(..));
         let printed = std::mem::take(&mut slot.tail);
         let (name, finished, fruitless) = (slot.name.clone(), slot.finished, slot.done.0 == 0);
-        let running = slot.running.take();
+        let mut running = slot.running.take();
+        // It was told to end because of the test before, which came to its end all the same.
+        if let Some((item, _)) = running.take_if(|(item, _)| slot.is_overdue_but_for(*item)) {
+            back.push_front(item);
+        }
         let died_in_test = running.is_some();
+        let overdue = slot.watch.overdue.as_ref().filter(|_| !died_in_test).map(Overdue::message);
         if let Some((item, since)) = running {
-            let id = &self.run.items[item as usize].node_id;
-            let mut message = format!("the worker {name} ended while it ran this test: {cause}");
-            if !tail.is_empty() {
-                message = format!("{message}\n{tail}");
+            let result = self.died_in(index, item, since, &tail);
+            self.count_crash(&result);
+            if self.give_result(item, result) {
+                self.count_failure();
             }
-            let interrupted = self.interrupts > 0 || matches!(self.stopped, Some((Ending::Interrupted { .. }, _)));
-            let mut result =
-                if interrupted { result::not_run(id, "interrupted") } else { result::died(id, &name, &cause, message) };
-            // pytest reported no time: this is how long it was seen to run.
-            result.duration_ms = crate::rounded_ms(since.elapsed().as_secs_f64() * 1000.0);
-            self.failed_reports += 1;
-            self.give_result(item, result);
             self.fruitless = 0;
-            if self.run.manner.maxfail > 0 && self.failed_reports >= u64::from(self.run.manner.maxfail) {
-                self.stop_with(Ending::Complete, format!("stopping after {} failures", self.failed_reports));
-            }
         } else if !self.run.live_output {
             self.run.sinks.report.output(&printed);
         }
-        if !died_in_test && !finished && self.stopped.is_none() {
+        if let Some(said) = overdue {
+            let reason = format!("the session of {name} did not end: {said}");
+            self.run.sinks.report.note(&reason);
+            self.session_fault.get_or_insert(reason);
+        } else if !died_in_test && !finished && self.stopped.is_none() {
             self.fruitless += u32::from(fruitless);
             self.run.sinks.report.note(&format!("{name} ended outside a test: {cause}"));
             if back.is_empty() || self.fruitless >= FRUITLESS_LIMIT {
@@ -389,7 +433,7 @@ impl State<'_> {
     }
 
     /// Nothing new is begun: what nobody claimed stays where it is, without a run.
-    fn stop_with(&mut self, ending: Ending, cause: String) {
+    pub(super) fn stop_with(&mut self, ending: Ending, cause: String) {
         if self.stopped.is_none() {
             self.stopped = Some((ending, cause));
         }
@@ -426,6 +470,11 @@ impl State<'_> {
 
     /// What got no result gets one now: `not_run`, and why.
     fn conclude_run(mut self) -> (Outcomes, Host) {
+        self.stopped.get_or_insert_with(|| (Ending::Complete, String::new()));
+        self.tell_of_stress();
+        for text in self.run.ward.last_words() {
+            self.run.sinks.report.last_word(text);
+        }
         let (mut ending, cause) = self.stopped.take().unwrap_or_default();
         if let (Ending::Complete, Some(reason)) = (&ending, self.session_fault.take()) {
             ending = Ending::Broken { reason };
@@ -440,13 +489,5 @@ impl State<'_> {
             }
         }
         (Outcomes { tally: self.tally, ending }, self.run.host)
-    }
-}
-
-/// What a wait status says: `crash: signal 11`, `exit 3`.
-fn cause_of(status: i32) -> String {
-    match status & 0x7f {
-        0 => format!("exit {}", (status >> 8) & 0xff),
-        signal => format!("crash: signal {signal}"),
     }
 }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use crossbeam_channel::{Sender, never};
 
 use super::event::Event;
+use super::overdue::STACKS;
 use super::plan::{Numbers, same_tests};
 use super::slot::Slot;
 use crate::server::{ControlWriter, FromServer, Identity, Launch, Pipes, Protocol, Request, Started, start};
@@ -39,11 +40,11 @@ pub(super) struct Manner {
 
 impl Manner {
     fn fork(self, identity: Identity) -> Request {
-        Request::Fork { identity, maxfail: self.maxfail, protocol: self.protocol }
+        Request::Fork { identity, maxfail: self.maxfail, protocol: self.protocol, stacks_signal: STACKS as i32 }
     }
 
     fn run(self, identity: Option<Identity>) -> Request {
-        Request::Run { identity, maxfail: self.maxfail, protocol: self.protocol }
+        Request::Run { identity, maxfail: self.maxfail, protocol: self.protocol, stacks_signal: STACKS as i32 }
     }
 }
 
@@ -70,17 +71,17 @@ impl Host {
         events: &Sender<Event>,
     ) -> anyhow::Result<Slot> {
         let pipes = Pipes::new()?;
-        let Pipes { work, unclaimed, results, output, lifeline, theirs } = pipes;
+        let Pipes { work, unclaimed, results, output, lifeline, board, theirs } = pipes;
         let ours = (work, unclaimed, results, output, lifeline);
-        let fds = [theirs[0].as_fd(), theirs[1].as_fd(), theirs[2].as_fd(), theirs[3].as_fd()];
+        let fds = theirs.each_ref().map(AsFd::as_fd);
         match self {
             Host::Fork(writer) => {
                 writer.send(&manner.fork(identity.clone()), &fds)?;
-                Ok(Slot::new(index, identity.worker, ours, events))
+                Ok(Slot::new(index, identity.worker, ours, board, events))
             }
             Host::Here { writer, process } => {
                 writer.send(&manner.run(None), &fds)?;
-                let mut slot = Slot::new(index, "master".to_string(), ours, events);
+                let mut slot = Slot::new(index, "master".to_string(), ours, board, events);
                 if let Some(process) = process.take() {
                     slot.pid = Some(process.pid() as i32);
                     report_exit(index, process, events.clone());
@@ -88,7 +89,7 @@ impl Host {
                 Ok(slot)
             }
             Host::Spawn(recipe) => {
-                let mut slot = Slot::new(index, identity.worker.clone(), ours, events);
+                let mut slot = Slot::new(index, identity.worker.clone(), ours, board, events);
                 slot.ready = false;
                 let (recipe, events) = (recipe.clone(), events.clone());
                 std::thread::spawn(move || {
@@ -115,7 +116,7 @@ fn spawn(
     identity: &Identity,
     manner: Manner,
     given: &[(u32, Box<str>)],
-    theirs: [std::os::fd::OwnedFd; 4],
+    theirs: [std::os::fd::OwnedFd; 5],
     events: &Sender<Event>,
 ) -> anyhow::Result<()> {
     let mut args = recipe.options.clone();
@@ -147,7 +148,7 @@ fn spawn(
             numbers.from_worker.insert(own, *number);
         }
     }
-    let fds = [theirs[0].as_fd(), theirs[1].as_fd(), theirs[2].as_fd(), theirs[3].as_fd()];
+    let fds = theirs.each_ref().map(AsFd::as_fd);
     server.writer.send(&manner.run(Some(identity.clone())), &fds)?;
     drop(theirs);
     events.send(Event::SpawnReady(index, numbers))?;

@@ -2,14 +2,23 @@
 //! made, and what the run ends with. The loop itself is `dispatcher`.
 
 mod balance;
+mod care;
+mod cause;
+mod deadline;
+mod death;
 mod dispatcher;
 mod event;
 mod host;
 mod message;
+mod overdue;
 mod plan;
+mod policy;
 mod request;
+mod retry;
 mod sinks;
 mod slot;
+mod stress;
+mod ward;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -32,9 +41,16 @@ use crate::tally::{Ending, Tally, exit_code};
 use crate::{outcome::Outcome, result, rounded_ms};
 use dispatcher::{Dispatcher, Outcomes};
 use event::Event;
-use host::{Host, Manner, SpawnRecipe};
+use host::{Host, SpawnRecipe};
 use request::{Request, Selection};
 use sinks::{Memory, Sinks};
+use ward::Ward;
+
+pub use care::Care;
+pub use deadline::Timeout;
+pub use retry::{RerunWhen, Reruns};
+pub use stress::StressNew;
+pub use ward::QuarantineFrom;
 
 /// `-n`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +88,8 @@ pub struct RunOptions {
     pub protocol: Protocol,
     /// Say how many items were run how, and why.
     pub explain_protocol: bool,
+    /// What is done about trouble.
+    pub care: Care,
     /// Run although files could not be collected.
     pub continue_on_collection_errors: bool,
     /// The store; `None`: at rootdir.
@@ -113,18 +131,25 @@ pub fn run(options: &RunOptions) -> anyhow::Result<Exit> {
             None => return Err(error),
         },
     };
-    if let Err(fault) = refuse(options, &server.server.collected) {
-        server.server.end();
-        return Err(fault.into());
-    }
+    let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    let rootdir = PathBuf::from(&server.server.collected.rootdir);
+    let ward = refuse(options, &server.server.collected)
+        .and_then(|()| Ward::open(&options.care.quarantine, &rootdir, today).map_err(as_usage));
+    let ward = match ward {
+        Ok(ward) => ward,
+        Err(fault) => {
+            server.server.end();
+            return Err(fault.into());
+        }
+    };
     let items = match std::mem::take(&mut server.items) {
         Some(items) => items,
         None => server.server.brief_items()?,
     };
-    let rootdir = PathBuf::from(&server.server.collected.rootdir);
     let selection = Selection::of(&request, &items, &rootdir, &cwd);
     drop_ids(request, |request| {
         let mut run = Run::new(options, on_stdout, request, Some(&server.server.collected), &rootdir);
+        run.ward = ward;
         run.with_server(server.server, &items, &selection, &python, interrupts, began)
     })
 }
@@ -206,6 +231,7 @@ struct Run<'a> {
     on_stdout: OutputForm,
     head: RunHead,
     store: Option<PathBuf>,
+    ward: Ward,
 }
 
 impl<'a> Run<'a> {
@@ -238,6 +264,7 @@ impl<'a> Run<'a> {
             on_stdout,
             store: (!options.no_history).then(|| history_for_run(options.history.clone(), rootdir)),
             head,
+            ward: Ward::default(),
         }
     }
 
@@ -320,10 +347,17 @@ impl<'a> Run<'a> {
             Server { collected, writer, reader, process }.end();
             return self.finish(sinks, Outcomes { tally, ending }, began);
         }
+        for item in items {
+            if let Some(problem) = item.marks.as_deref().and_then(retry::problem_of) {
+                sinks.report.note(&format!("{}: its mark says nothing: {problem}", item.node_id));
+            }
+        }
         let workers = match self.options.workers {
             Workers::Auto => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             Workers::Exactly(count) => count.max(1),
         };
+        let ward = std::mem::take(&mut self.ward);
+        let retries = self.retries(&collected, items, &selection.order, !ward.is_empty(), &mut sinks);
         let events = crossbeam_channel::unbounded();
         forward(interrupts, events.0.clone());
         let here = self.options.workers == Workers::Exactly(0);
@@ -360,19 +394,18 @@ impl<'a> Run<'a> {
             order: &selection.order,
             host,
             workers: if here { 1 } else { workers },
-            manner: Manner {
-                maxfail: self.options.maxfail.unwrap_or(collected.maxfail),
-                // On the terminal pytest shows every phase.
-                protocol: if here { Protocol::Full } else { self.options.protocol },
-            },
+            maxfail: self.options.maxfail.unwrap_or(collected.maxfail),
+            // On the terminal pytest shows every phase.
+            protocol: if here { Protocol::Full } else { self.options.protocol },
             live_output: collected.live_output,
             uid: run_uid(&self.head),
+            policy: self.policy(&collected, began),
+            retries,
+            ward,
             sinks: &mut sinks,
             events,
         });
-        for outcome in Outcome::ALL {
-            (0..tally.of(outcome)).for_each(|_| outcomes.tally.add(outcome));
-        }
+        outcomes.tally.merge(&tally);
         // The server ends with its connection; it is waited for so that nothing outlives the run.
         if let Host::Fork(mut writer) = host {
             // A server that is gone has said so already.
@@ -412,8 +445,11 @@ impl<'a> Run<'a> {
     /// Completes the record, the history and the report.
     fn finish(&mut self, mut sinks: Sinks, outcomes: Outcomes, began: Instant) -> anyhow::Result<Exit> {
         let Outcomes { tally, ending } = outcomes;
-        let errors_beside = if ending == Ending::CollectionFailed { 0 } else { self.collect_errors.len() as u64 };
-        let exit = exit_code(&ending, &tally, errors_beside, self.empty_is_fine);
+        let mut also_bad = if ending == Ending::CollectionFailed { 0 } else { self.collect_errors.len() as u64 };
+        if self.options.care.flaky_fails {
+            also_bad += tally.flaky();
+        }
+        let exit = exit_code(&ending, &tally, also_bad, self.empty_is_fine);
         let mut totals = RunComplete {
             run_id: String::new(),
             total: tally.total(),
@@ -424,6 +460,8 @@ impl<'a> Run<'a> {
             xfailed: tally.of(Outcome::Xfailed),
             xpassed: tally.of(Outcome::Xpassed),
             not_run: tally.of(Outcome::NotRun),
+            flaky: tally.flaky(),
+            quarantined: tally.quarantined(),
             deselected: self.deselected,
             collection_errors: self.collect_errors.len() as u64,
             duration_ms: rounded_ms(began.elapsed().as_secs_f64() * 1000.0),

@@ -15,7 +15,9 @@ use nix::unistd::Pid;
 
 use super::event::Event;
 use super::message::{Message, parse};
+use super::overdue::Watch;
 use super::plan::{Numbers, Unit};
+use crate::server::Board;
 
 /// Written where a worker asks for the next item and none is known for now.
 /// The shim's side: `NO_NEXT` in `wire.py`.
@@ -62,6 +64,10 @@ pub(super) struct Slot {
     pub ready: bool,
     /// It reported a failure.
     pub failed: bool,
+    /// What it says of what it does.
+    pub board: Board,
+    /// The time of what it runs.
+    pub watch: Watch,
     work: Option<PipeWriter>,
     unclaimed: Option<PipeReader>,
     /// Open as long as this process and the worker live.
@@ -75,6 +81,7 @@ impl Slot {
         index: usize,
         name: String,
         pipes: (PipeWriter, PipeReader, PipeReader, PipeReader, PipeWriter),
+        board: Board,
         events: &Sender<Event>,
     ) -> Slot {
         let (work, unclaimed, results, output, lifeline) = pipes;
@@ -98,6 +105,8 @@ impl Slot {
             numbers: None,
             ready: true,
             failed: false,
+            board,
+            watch: Watch::default(),
             work: Some(work),
             unclaimed: Some(unclaimed),
             lifeline: Some(lifeline),
@@ -178,6 +187,21 @@ impl Slot {
         if let (Some(pid), None) = (self.pid, self.status) {
             // It may be gone already.
             let _ = kill(Pid::from_raw(pid), signal);
+        }
+    }
+
+    /// Whether it was told to end because of another test than `item`.
+    pub(super) fn is_overdue_but_for(&self, item: u32) -> bool {
+        self.watch.overdue.as_ref().is_some_and(|overdue| overdue.item.is_some_and(|late| late != item))
+    }
+
+    /// Sends `signal` to the process and everything it started that stayed in its group.
+    pub(super) fn signal_group(&self, signal: Signal) {
+        if let Some(pid) = self.pid
+            && killpg(Pid::from_raw(pid), signal).is_err()
+        {
+            // Without workers the process has no group of its own.
+            self.signal(signal);
         }
     }
 

@@ -66,6 +66,8 @@ pub enum Request {
         maxfail: u32,
         /// How items are run.
         protocol: Protocol,
+        /// The signal that asks it for its stacks.
+        stacks_signal: i32,
     },
     /// Run in this very process; its pipes travel with the request.
     Run {
@@ -75,6 +77,8 @@ pub enum Request {
         maxfail: u32,
         /// How items are run.
         protocol: Protocol,
+        /// The signal that asks it for its stacks.
+        stacks_signal: i32,
     },
     /// Keep for pytest's own `--lf` what failed among what ran.
     Remember {
@@ -170,6 +174,9 @@ pub struct Collected {
     pub continue_on_collection_errors: bool,
     /// Threads and modules that may not survive a fork.
     pub fork_hazards: Vec<String>,
+    /// Time limits and reruns from pytest's own configuration.
+    #[serde(default)]
+    pub rules: super::Rules,
     /// For a server that waited: a file that changed since it collected.
     #[serde(default)]
     pub stale: Option<String>,

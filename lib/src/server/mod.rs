@@ -1,8 +1,10 @@
 //! Owns one fork server: starting it, attaching to one that waits, what it
 //! collected, and handing it on. Knows nothing of the run it will serve.
 
+mod board;
 mod control;
 mod handoff;
+mod rules;
 mod shim;
 
 use std::io::{IsTerminal, Read, Write};
@@ -20,10 +22,12 @@ use nix::unistd::Pid;
 use serde::Deserialize;
 use thiserror::Error;
 
+pub use board::{Board, Doing};
 pub use control::{
     Collected, ControlReader, ControlWriter, FromServer, Identity, Protocol, Request, SkippedFile, Warning,
 };
 pub use handoff::{attach, socket_path};
+pub use rules::{Marks, Rules};
 
 use crate::cli::{Fault, one_line};
 use crate::exit::Exit;
@@ -321,12 +325,16 @@ impl Server {
 }
 
 /// An item as running needs it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 pub struct BriefItem {
     /// pytest's node id.
     pub node_id: Box<str>,
     /// The name of its xdist_group mark.
+    #[serde(default)]
     pub group: Option<Box<str>>,
+    /// What its marks say of limits and reruns.
+    #[serde(default)]
+    pub marks: Option<Box<Marks>>,
 }
 
 /// The pipes of one worker, dispatcher's side and worker's side.
@@ -341,8 +349,10 @@ pub struct Pipes {
     pub output: std::io::PipeReader,
     /// Closed when this process ends, however it ends: the worker ends with it.
     pub lifeline: std::io::PipeWriter,
-    /// Work, results, output and lifeline for the worker, in this order.
-    pub theirs: [OwnedFd; 4],
+    /// What it is doing.
+    pub board: Board,
+    /// Work, results, output, lifeline and board for the worker, in this order.
+    pub theirs: [OwnedFd; 5],
 }
 
 impl Pipes {
@@ -353,13 +363,15 @@ impl Pipes {
         let (output, their_output) = std::io::pipe()?;
         let (their_lifeline, lifeline) = std::io::pipe()?;
         let their_work = unclaimed.try_clone()?;
+        let (board, their_board) = Board::new()?;
         Ok(Pipes {
             work,
             unclaimed,
             results,
             output,
             lifeline,
-            theirs: [their_work.into(), their_results.into(), their_output.into(), their_lifeline.into()],
+            board,
+            theirs: [their_work.into(), their_results.into(), their_output.into(), their_lifeline.into(), their_board],
         })
     }
 }

@@ -9,14 +9,17 @@ use super::control::Identity;
 pub(super) const BOOT: &str = include_str!("../../shim/boot.py");
 
 /// The shim's modules in the order in which they may import each other.
-const MODULES: [(&str, &str); 12] = [
+const MODULES: [(&str, &str); 15] = [
     ("interpreter", include_str!("../../shim/rpt_shim/interpreter.py")),
     ("wire", include_str!("../../shim/rpt_shim/wire.py")),
+    ("marks", include_str!("../../shim/rpt_shim/marks.py")),
     ("inventory", include_str!("../../shim/rpt_shim/inventory.py")),
     ("reports", include_str!("../../shim/rpt_shim/reports.py")),
     ("surroundings", include_str!("../../shim/rpt_shim/surroundings.py")),
     ("identity", include_str!("../../shim/rpt_shim/identity.py")),
     ("cache", include_str!("../../shim/rpt_shim/cache.py")),
+    ("board", include_str!("../../shim/rpt_shim/board.py")),
+    ("stacks", include_str!("../../shim/rpt_shim/stacks.py")),
     ("quiet", include_str!("../../shim/rpt_shim/quiet.py")),
     ("light", include_str!("../../shim/rpt_shim/light.py")),
     ("worker", include_str!("../../shim/rpt_shim/worker.py")),
