@@ -27,12 +27,15 @@ class Output:
         self.manager: Any = config.pluginmanager.getplugin("capturemanager")
         self.files = self.manager._global_capturing.out, self.manager._global_capturing.err
         self.by_descriptor = config.option.capture == "fd"
+        #: Where stdout and stderr lead to while they are captured.
+        self.places = ((0, 0), (0, 0))
 
     def begin(self) -> None:
         manager = self.manager
         if not self._is_in_place():
             manager.suspend_global_capture(in_=False)
             manager.resume_global_capture()
+            self.places = _place(1), _place(2)
         if manager._capture_fixture:
             manager.activate_fixture()
 
@@ -56,7 +59,7 @@ class Output:
         if not self.by_descriptor:
             return True
         try:
-            return _same_file(1, out.tmpfile.fileno()) and _same_file(2, err.tmpfile.fileno())
+            return self.places == (_place(1), _place(2))
         except OSError:
             # A test closed one of them.
             return False
@@ -67,8 +70,10 @@ class Output:
         return any(os.lseek(file.tmpfile.fileno(), 0, os.SEEK_CUR) for file in self.files)
 
 
-def _same_file(one: int, other: int) -> bool:
-    return os.path.samestat(os.fstat(one), os.fstat(other))
+def _place(fd: int) -> tuple[int, int]:
+    """Which file a descriptor leads to."""
+    found = os.fstat(fd)
+    return found.st_dev, found.st_ino
 
 
 class Logs:
