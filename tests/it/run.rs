@@ -106,12 +106,24 @@ fn messages_and_captured_output_are_pytest_s() {
 }
 
 /// Without what differs from one run of pytest to the next (addresses, the numbers of
-/// temporary folders), the end of texts that are too long to be kept whole, and the
-/// list of fixtures, in which a worker has two more.
+/// temporary folders), the end of texts that are too long to be kept whole, the list of
+/// fixtures, in which a worker has two more, and in the traceback of an exception group,
+/// which pytest prints whole, the frames of what drives the test.
 fn comparable(text: &str) -> String {
     let mut kept = String::new();
     let start: String = text.chars().take(20_000).collect();
-    let lines: Vec<&str> = start.lines().filter(|line| !line.contains("available fixtures:")).collect();
+    let mut of_driver = false;
+    let in_own_frame = |line: &&str| {
+        let margin = line.len() - line.trim_start_matches([' ', '|']).len();
+        let indented = line[..margin].rfind("| ").map_or("", |at| &line[at + 2..]);
+        if indented.starts_with("  File ") {
+            of_driver = ["/_pytest/", "/pluggy/", "<rpt>/"].iter().any(|place| indented.contains(place));
+        }
+        of_driver &= indented.starts_with("  ");
+        !of_driver
+    };
+    let lines = start.lines().filter(|line| !line.contains("available fixtures:"));
+    let lines: Vec<&str> = lines.filter(in_own_frame).collect();
     let mut rest: &str = &lines.join("\n");
     while let Some(start) = ["0x", "/pytest-of-", "/rpt-it-"].iter().filter_map(|mark| rest.find(mark)).min() {
         kept.push_str(&rest[..start]);
