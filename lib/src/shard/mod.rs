@@ -13,6 +13,7 @@ mod exchange;
 mod info;
 pub mod plan_file;
 mod rendezvous;
+mod search;
 pub mod target;
 mod threshold;
 

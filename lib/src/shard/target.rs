@@ -48,11 +48,8 @@ pub fn shards_for(subjects: &[Subject], estimates: &Estimates, keep: Keep, targe
     // No unit is longer than the target, so as many shards as units meet it at the latest.
     let least = loads.iter().sum::<u64>().div_ceil(target_us.max(1)).max(1);
     for total in least..=u64::from(MAX_SHARDS) {
-        let mut totals = vec![0; total as usize];
-        for (load, shard) in loads.iter().zip(balance::balance(&loads, total as usize)) {
-            totals[shard as usize] += load;
-        }
-        if totals.iter().all(|&load| load <= target_us) {
+        let assigned = balance::balance(&loads, total as usize);
+        if balance::fullest(&loads, total as usize, &assigned) <= target_us {
             return Ok(total as u32);
         }
     }
