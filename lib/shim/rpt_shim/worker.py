@@ -18,7 +18,6 @@ from rpt_shim import light, reports, wire
 from rpt_shim.board import Board
 from rpt_shim.light import Light
 
-
 # The scopes whose fixtures many tests share, and their places in what is said of them.
 SHARED_SCOPES = {"module": 0, "package": 0, "session": 1}
 
