@@ -233,6 +233,12 @@ pub struct TestResult {
     pub outcome: Outcome,
     /// Set-up, call and tear-down together, in milliseconds.
     pub duration_ms: f64,
+    /// How much of it set up fixtures of module and package scope, in milliseconds; null below 1 ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub module_setup_ms: Option<f64>,
+    /// How much of it set up fixtures of session scope, in milliseconds; null below 1 ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_setup_ms: Option<f64>,
     /// pytest's longrepr as text, a skip's reason, or what rpt saw where pytest said nothing.
     pub message: Option<String>,
     /// The phase that decided the outcome, where it is not the call.

@@ -123,6 +123,13 @@ pub fn is_flaky(outcome: Outcome, attempts: &[Attempt]) -> bool {
     }
 }
 
+/// What set up shared fixtures in a test that took `duration_ms`: nothing below a millisecond,
+/// which no plan needs to know, and never more than the test took (clocks differ).
+pub fn set_up_ms(set_up_s: f64, duration_ms: f64) -> Option<f64> {
+    let set_up_ms = rounded_ms(set_up_s * 1000.0).min(duration_ms);
+    (set_up_ms >= 1.0).then_some(set_up_ms)
+}
+
 /// The result of a test in which its worker died or was stopped: failed, with
 /// what was seen.
 pub fn died(node_id: &str, worker: &str, cause: &str, message: String) -> TestResult {

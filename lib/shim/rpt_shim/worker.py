@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 import traceback
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,6 +17,12 @@ import pytest
 from rpt_shim import light, reports, wire
 from rpt_shim.board import Board
 from rpt_shim.light import Light
+
+# The scopes whose fixtures many tests share, and their places in what is said of them.
+SHARED_SCOPES = {"module": 0, "package": 0, "session": 1}
+
+# What is less than this, in seconds, is not worth a message.
+NOTABLE_S = 0.001
 
 
 class Worker:
@@ -38,6 +45,10 @@ class Worker:
         self.reported: list[pytest.TestReport | reports.Passed] = []
         #: What is said with the next thing that must be said at once.
         self.unsaid = b""
+        # What shared fixtures took to set up in the current item, in seconds, by place.
+        self.set_up = [0.0, 0.0]
+        # How much of the set-up that goes on is that of fixtures it asked for.
+        self.nested = 0.0
         self.asks_status = _foreign_status_hook(config)
         #: Of the session, why no item takes the light protocol.
         self.refusal = None
@@ -63,6 +74,19 @@ class Worker:
         self, warning_message: Any, when: str, nodeid: str, location: tuple[str, int, str] | None
     ) -> None:
         self.results.send("warning", describe_warning(warning_message, when, nodeid))
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Iterator[None]:
+        place = SHARED_SCOPES.get(fixturedef.scope)
+        if place is None:
+            yield
+            return
+        outer, self.nested = self.nested, 0.0
+        began = time.perf_counter()
+        yield
+        took = time.perf_counter() - began
+        self.set_up[place] += took - self.nested
+        self.nested = outer + took
 
     def run(self, session: pytest.Session) -> bool:
         """Runs what the dispatcher sends, until its queue ends or the session stops."""
@@ -101,6 +125,8 @@ class Worker:
     def _run_one(self, item: pytest.Item, nextitem: pytest.Item | None, number: int) -> None:
         self.reported = []
         self.board.begins()
+        self.set_up = [0.0, 0.0]
+        self.nested = 0.0
         began = time.time()
         try:
             self._run_protocol(item, nextitem)
@@ -109,11 +135,13 @@ class Worker:
             reason = wire.text(getattr(interrupt, "msg", None) or str(interrupt))
             code = getattr(interrupt, "returncode", None)
             said = f"{kind}: {reason}" if reason else kind
+            self._say_set_up()
             self._say(wire.line("interrupt", number, began, self._described(), said, code))
             raise
         except BaseException:
             self._say(wire.line("internal_error", number, wire.text(traceback.format_exc())))
             raise
+        self._say_set_up()
         reported = self.reported
         if len(reported) == 3 and all(map(reports.is_plain_pass, reported)):
             duration = reported[0].duration + reported[1].duration + reported[2].duration
@@ -131,6 +159,10 @@ class Worker:
         if self.light is not None:
             self.light.park()
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=nextitem)
+
+    def _say_set_up(self) -> None:
+        if max(self.set_up) >= NOTABLE_S:
+            self._say(wire.line("set_up", *self.set_up))
 
     def _described(self) -> list[dict[str, Any]]:
         """The reports, with passing subtests only counted: there can be thousands."""

@@ -176,3 +176,25 @@ def test_the_board_says_what_is_done(pytester):
         "BOARD 3 2 module fixture 'outer'",
         "BOARD 3 2 session fixture 'inner'",
     ]
+
+
+def test_what_shared_fixtures_took_is_said_of_the_test_that_set_them_up(pytester):
+    source = """
+        import pytest, time
+        @pytest.fixture(scope="session")
+        def base(): time.sleep(0.02)
+        @pytest.fixture(scope="module")
+        def data(request):
+            time.sleep(0.01)
+            request.getfixturevalue("base")
+        @pytest.fixture
+        def own(): time.sleep(0.01)
+        def test_a(own, data): pass
+        def test_b(own, data): pass
+    """
+    lines = run(pytester, source, [0, 1])
+    assert [line[0] for line in lines] == ["start", "set_up", "pass", "start", "pass"]
+    module, session = lines[1][1:]
+    assert 0.01 <= module < session
+    assert session >= 0.02
+    assert lines[2][3] >= module + session

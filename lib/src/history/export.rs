@@ -124,7 +124,8 @@ impl Store {
             .connection
             .prepare_cached(
                 "SELECT test.node_id, result.outcome, result.duration_us, message.text, worker.name, detail.phase,
-                        detail.cause, detail.wasxfail, detail.attempts, detail.symbol_addresses
+                        detail.cause, detail.wasxfail, detail.attempts, detail.symbol_addresses,
+                        detail.module_setup_us, detail.session_setup_us
                  FROM result JOIN test ON test.test = result.test
                  LEFT JOIN message ON message.message = result.message
                  LEFT JOIN worker ON worker.worker = result.worker
@@ -161,6 +162,8 @@ fn result_at(row: &rusqlite::Row) -> rusqlite::Result<TestResult> {
         cause: row.get(6)?,
         wasxfail: row.get(7)?,
         attempts,
+        module_setup_ms: row.get::<_, Option<i64>>(10)?.map(milliseconds),
+        session_setup_ms: row.get::<_, Option<i64>>(11)?.map(milliseconds),
         symbol_addresses: addresses.map(|text| serde_json::from_str(&text)).transpose().map_err(unreadable(9))?,
         ..TestResult::default()
     })

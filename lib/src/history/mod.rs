@@ -33,6 +33,7 @@ pub mod rows;
 mod runs;
 mod schema;
 pub mod select;
+mod set_up;
 pub mod show;
 pub mod slowest;
 mod store;

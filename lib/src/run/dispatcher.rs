@@ -227,6 +227,7 @@ impl State<'_> {
                 let attempt = self.run.retries.next_attempt(item);
                 self.run.sinks.started(&self.run.items[item as usize].node_id, &slot.name, attempt);
             }
+            Message::SetUp { module_s, session_s } => self.slots[index].set_up_s = (module_s, session_s),
             Message::Pass { item, started_at, duration_s } => {
                 let item = own(item);
                 let id = &self.run.items[item as usize].node_id;
@@ -288,8 +289,11 @@ impl State<'_> {
     }
 
     /// Whether it counts for `--maxfail` if it failed.
-    fn test_ended(&mut self, index: usize, item: u32, result: TestResult) -> bool {
+    fn test_ended(&mut self, index: usize, item: u32, mut result: TestResult) -> bool {
         let slot = &mut self.slots[index];
+        let (module_s, session_s) = std::mem::take(&mut slot.set_up_s);
+        result.module_setup_ms = result::set_up_ms(module_s, result.duration_ms);
+        result.session_setup_ms = result::set_up_ms(session_s, result.duration_ms);
         slot.running = None;
         let result = slot.watch.ends(item, result);
         slot.done.0 += 1;

@@ -56,6 +56,8 @@ pub(super) struct Slot {
     pub finished: bool,
     /// Tests it ended, and the time they took, in seconds.
     pub done: (u32, f64),
+    /// What fixtures of module and of session scope took of the item it runs, in seconds, as far as it said.
+    pub set_up_s: (f64, f64),
     /// The end of its uncaptured output.
     pub tail: Vec<u8>,
     /// Item numbers as this worker counts them; `None`: as the dispatcher does.
@@ -101,6 +103,7 @@ impl Slot {
             open_pipes: 2,
             finished: false,
             done: (0, 0.0),
+            set_up_s: (0.0, 0.0),
             tail: Vec::new(),
             numbers: None,
             ready: true,
