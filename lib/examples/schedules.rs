@@ -10,7 +10,7 @@
 mod draw;
 
 use draw::Draw;
-use rpt::estimate::Estimates;
+use rpt::estimate::{Estimates, SetUp};
 use rpt::shard::{Plan, Strategy};
 use rpt::summary::TestSummary;
 use rpt::unit::{Keep, Subject};
@@ -88,7 +88,7 @@ fn plan(ids: &[String], times: &[u64], strategy: Strategy, shards: u32) -> Vec<u
     let history: Vec<TestSummary> = times.iter().map(|&time| passed_once(time)).collect();
     let subject = |(id, summary)| Subject { node_id: id, group: None, summary: Some(summary) };
     let subjects: Vec<Subject> = ids.iter().map(String::as_str).zip(&history).map(subject).collect();
-    match Plan::make(&subjects, &Estimates::of(&subjects), strategy, Keep::Test, shards) {
+    match Plan::make(&subjects, &Estimates::of(&subjects, SetUp::default()), strategy, Keep::Test, shards) {
         Ok(plan) => plan.shards,
         Err(error) => unreachable!("{error}"),
     }

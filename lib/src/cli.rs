@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 
 use crate::exit::Exit;
+use crate::interrupt::Interrupted;
 use crate::stream::{Form, OutputForm, StreamError};
 
 /// How pytest is started: what rpt-collect and rpt-run take alike.
@@ -67,17 +68,43 @@ pub enum Format {
     Text,
 }
 
+/// The environment's name for [`Format`].
+const FORMAT_VARIABLE: &str = "RPT_FORMAT";
+
 impl Format {
-    /// The form of stdout: as asked for, else text for a terminal, else `piped`.
-    pub fn resolve(asked: Option<Format>, piped: Form) -> OutputForm {
-        match asked {
-            Some(Format::Json) => OutputForm::Records(Form::Json),
-            Some(Format::Msgpack) => OutputForm::Records(Form::Msgpack),
-            Some(Format::Ids) => OutputForm::Records(Form::Ids),
-            Some(Format::Text) => OutputForm::Text,
-            None if std::io::stdout().is_terminal() => OutputForm::Text,
-            None => OutputForm::Records(piped),
-        }
+    /// The form of stdout: as `--format` says, else as `RPT_FORMAT` says, else text
+    /// for a terminal, else `piped`.
+    pub fn resolve(flag: Option<Format>, piped: Form) -> Result<OutputForm, Fault> {
+        Ok(form_of(flag.or(Format::of_environment()?), piped))
+    }
+
+    /// As [`Format::resolve`] for a stage of a pipeline: the next stage cannot read
+    /// text, so that only the flag makes one write it into a pipe. `RPT_FORMAT=text`
+    /// asks for what a terminal gets anyway.
+    pub fn resolve_for_stage(flag: Option<Format>, piped: Form) -> Result<OutputForm, Fault> {
+        let everywhere = Format::of_environment()?.filter(|format| *format != Format::Text);
+        Ok(form_of(flag.or(everywhere), piped))
+    }
+
+    fn of_environment() -> Result<Option<Format>, Fault> {
+        let Some(name) = std::env::var_os(FORMAT_VARIABLE).filter(|name| !name.is_empty()) else {
+            return Ok(None);
+        };
+        let name = name.to_string_lossy();
+        Format::from_str(&name, false).map(Some).map_err(|_| {
+            Fault::usage(format!("{name:?} (from {FORMAT_VARIABLE}) is no format: json, msgpack, ids or text"))
+        })
+    }
+}
+
+fn form_of(asked: Option<Format>, piped: Form) -> OutputForm {
+    match asked {
+        Some(Format::Json) => OutputForm::Records(Form::Json),
+        Some(Format::Msgpack) => OutputForm::Records(Form::Msgpack),
+        Some(Format::Ids) => OutputForm::Records(Form::Ids),
+        Some(Format::Text) => OutputForm::Text,
+        None if std::io::stdout().is_terminal() => OutputForm::Text,
+        None => OutputForm::Records(piped),
     }
 }
 
@@ -187,6 +214,9 @@ fn exit_of(error: &anyhow::Error) -> Exit {
     for cause in error.chain() {
         if let Some(fault) = cause.downcast_ref::<Fault>() {
             return fault.exit;
+        }
+        if cause.is::<Interrupted>() {
+            return Exit::Interrupted;
         }
         match cause.downcast_ref::<StreamError>() {
             Some(StreamError::Write(_)) => return Exit::Internal,

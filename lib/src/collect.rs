@@ -8,6 +8,7 @@ use anyhow::Context as _;
 
 use crate::cli::{Color, Format, PytestArgs, one_line};
 use crate::exit::Exit;
+use crate::interrupt;
 use crate::inventory::InventoryHasher;
 use crate::python::{Context, find_python};
 use crate::record::{CollectError, Collection, Record, Test};
@@ -34,9 +35,12 @@ pub fn collect(options: &CollectOptions) -> anyhow::Result<Exit> {
     let cwd = std::env::current_dir().context("cannot read the current folder")?;
     let python = find_python(options.pytest.python.as_deref(), &cwd).map_err(crate::cli::as_usage)?;
     let args = options.pytest.collection_args();
-    let launch = Launch { python: &python, args: &args, identity: None, terminal: false };
-    let mut server = server::start(&launch)?.ready()?;
-    let output = Format::resolve(options.format, Form::Json);
+    let shape = options.pytest.context_args();
+    let launch = Launch { python: &python, args: &args, options: &shape, identity: None, terminal: false };
+    let interrupts = interrupt::watch().context("cannot watch for signals")?;
+    let mut server = server::start(&launch)?.ready(&interrupts)?;
+    drop(interrupts);
+    let output = Format::resolve_for_stage(options.format, Form::Json)?;
     let socket = waiting_place(&server, &options.pytest, &cwd, &python);
     let summary = write_all(&mut server, &args, socket.as_deref(), output)?;
     report(&server.collected, output, options.color);

@@ -5,12 +5,16 @@ use std::collections::HashMap;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
+use crate::estimate::SetUp;
 use crate::history::{HistoryError, Store};
 use crate::project;
 use crate::record::{Collection, Kind};
 use crate::stream::{self, Input, StreamError};
 use crate::summary::TestSummary;
 use crate::unit::Subject;
+
+/// Room is made for so many tests at the most: a store that many were pruned from has high keys.
+const MOST_RESERVED: usize = 200_000;
 
 /// What history knows, by node id. The table holds places in a list, as it grows by
 /// moving all it holds; ids are long, and the standard hasher takes twice as long for them.
@@ -36,6 +40,12 @@ impl Summaries {
         self.list.is_empty()
     }
 
+    /// Makes room: a table that grows hashes all it holds again.
+    fn reserve(&mut self, more: usize) {
+        self.places.reserve(more);
+        self.list.reserve(more);
+    }
+
     /// Adds one. Its id becomes the key: kept twice, ids would be a third of what history weighs.
     fn push(&mut self, mut summary: TestSummary) {
         let node_id = std::mem::take(&mut summary.node_id);
@@ -51,6 +61,8 @@ pub struct Known {
     pub store: Option<PathBuf>,
     /// What it holds; empty where there is none yet.
     pub summaries: Summaries,
+    /// What shared fixtures cost.
+    pub set_up: SetUp,
 }
 
 impl Known {
@@ -59,13 +71,17 @@ impl Known {
         let Some(path) = store else {
             return Ok(Known::default());
         };
-        let mut summaries = Summaries::default();
+        let (mut summaries, mut set_up) = (Summaries::default(), SetUp::default());
         match Store::open_to_read(&path) {
             Err(HistoryError::Missing { .. }) => {}
             Err(error) => return Err(error),
-            Ok(store) => store.each_summary(|summary| summaries.push(summary))?,
+            Ok(store) => {
+                summaries.reserve(store.most_tests()?.min(MOST_RESERVED));
+                store.each_summary(|summary| summaries.push(summary))?;
+                set_up = store.set_up()?;
+            }
         }
-        Ok(Known { summaries, store: Some(path) })
+        Ok(Known { summaries, set_up, store: Some(path) })
     }
 
     /// One line for people: which history this is.

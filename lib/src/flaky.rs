@@ -8,11 +8,13 @@
 //! [`verdict`], which [`simulator`] measures.
 
 pub mod beta;
+mod recent_times;
 pub mod simulator;
 pub mod verdict;
 
 use crate::outcome::Outcome;
 use crate::summary::TestSummary;
+pub use recent_times::RecentTimes;
 
 /// What an outcome counts as. xfailed is a skip, xpassed a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +50,21 @@ impl Counts {
             Counts::Fail => Some(false),
             Counts::Skip => None,
         }
+    }
+}
+
+/// How long a result took, in microseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Took {
+    /// Altogether.
+    pub whole_us: i64,
+    /// How much of it set up fixtures that other tests use too.
+    pub set_up_us: i64,
+}
+
+impl From<i64> for Took {
+    fn from(whole_us: i64) -> Took {
+        Took { whole_us, set_up_us: 0 }
     }
 }
 
@@ -116,6 +133,8 @@ pub struct Statistics {
     pub last_decided: Option<bool>,
     /// The newest outcomes.
     pub recent: Recent,
+    /// What the newest results took by themselves.
+    pub recent_times: RecentTimes,
 }
 
 /// What stands around a result that is not the newest.
@@ -131,11 +150,11 @@ pub struct Around {
 
 impl Statistics {
     /// Counts the newest result. `run_us` is the start of its run.
-    pub fn push(&mut self, outcome: Outcome, duration_us: i64, run_us: i64) {
+    pub fn push(&mut self, outcome: Outcome, took: impl Into<Took>, run_us: i64) {
         let Some(counts) = Counts::of(outcome) else {
             return;
         };
-        self.count(counts, duration_us);
+        self.count(counts, took.into(), 0);
         if self.last_outcome.and_then(Counts::of) == Some(counts) {
             self.streak += 1;
         } else {
@@ -163,11 +182,11 @@ impl Statistics {
     }
 
     /// Counts a result whose run began before the newest one counted.
-    pub fn insert(&mut self, outcome: Outcome, duration_us: i64, run_us: i64, around: Around) {
+    pub fn insert(&mut self, outcome: Outcome, took: impl Into<Took>, run_us: i64, around: Around) {
         let Some(counts) = Counts::of(outcome) else {
             return;
         };
-        self.count(counts, duration_us);
+        self.count(counts, took.into(), around.newer);
         if self.is_in_streak(run_us) {
             if self.last_outcome.and_then(Counts::of) == Some(counts) {
                 self.streak += 1;
@@ -197,6 +216,7 @@ impl Statistics {
         self.duration_sum_us = self.duration_sum_us.saturating_sub(gone.duration_sum_us);
         self.flips = self.flips.saturating_sub(gone.flips);
         self.recent.keep(self.total_runs);
+        self.recent_times.keep(self.total_runs);
         if self.pass_count + self.fail_count == 0 {
             self.last_decided = None;
         }
@@ -221,6 +241,7 @@ impl Statistics {
             pass_streak: streak_of(Counts::Pass),
             flips: self.flips,
             recent: self.recent,
+            recent_times: self.recent_times,
         }
     }
 
@@ -229,16 +250,19 @@ impl Statistics {
         self.streak_broken_us.is_none_or(|broken| run_us >= broken)
     }
 
-    fn count(&mut self, counts: Counts, duration_us: i64) {
+    /// `newer` results are newer than this one.
+    fn count(&mut self, counts: Counts, took: Took, newer: u32) {
         self.total_runs += 1;
         match counts {
             Counts::Pass => self.pass_count += 1,
             Counts::Fail => self.fail_count += 1,
             Counts::Skip => self.skip_count += 1,
         }
-        if counts != Counts::Skip {
-            self.duration_sum_us = self.duration_sum_us.saturating_add(duration_us);
+        let ran = counts != Counts::Skip;
+        if ran {
+            self.duration_sum_us = self.duration_sum_us.saturating_add(took.whole_us);
         }
+        self.recent_times.insert(ran.then(|| took.whole_us.saturating_sub(took.set_up_us)), newer);
     }
 }
 

@@ -233,6 +233,12 @@ pub struct TestResult {
     pub outcome: Outcome,
     /// Set-up, call and tear-down together, in milliseconds.
     pub duration_ms: f64,
+    /// How much of it set up fixtures of module and package scope, in milliseconds; null below 1 ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub module_setup_ms: Option<f64>,
+    /// How much of it set up fixtures of session scope, in milliseconds; null below 1 ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_setup_ms: Option<f64>,
     /// pytest's longrepr as text, a skip's reason, or what rpt saw where pytest said nothing.
     pub message: Option<String>,
     /// The phase that decided the outcome, where it is not the call.
@@ -250,6 +256,13 @@ pub struct TestResult {
     /// What pytest reported, part by part, where one outcome does not say it all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<Attempt>,
+    /// It did not fail in the end, but an earlier attempt of this run did; or it failed
+    /// where an earlier attempt passed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub flaky: bool,
+    /// It is in quarantine: its failure does not turn the run red.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub quarantined: bool,
     /// How many of its subtests passed; the others are parts in `attempts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passing_subtests: Option<u64>,
@@ -287,6 +300,15 @@ pub struct Attempt {
     /// pytest's description of the subtest, for a part that is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subtest: Option<String>,
+    /// What pytest could not say of that attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// Captured output of an attempt that failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sections: Vec<(String, String)>,
+    /// The worker of an attempt before the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<String>,
 }
 
 /// The end of a run: without it a stream was cut off.
@@ -310,6 +332,12 @@ pub struct RunComplete {
     pub xpassed: u64,
     /// Tests with outcome `not_run`.
     pub not_run: u64,
+    /// Tests whose attempts did not agree.
+    #[serde(default)]
+    pub flaky: u64,
+    /// Tests with outcome `failed` or `error` that are in quarantine.
+    #[serde(default)]
+    pub quarantined: u64,
     /// How many tests pytest or a plugin deselected in the collection.
     #[serde(default)]
     pub deselected: u64,

@@ -1,6 +1,6 @@
 //! Owns making a `result` record out of what was reported, or of what was not. Pure.
 
-use crate::outcome::{Outcome, PhaseReport, decide, of_report};
+use crate::outcome::{Outcome, Phase, PhaseReport, decide, of_report};
 use crate::record::{Attempt, TestResult};
 use crate::rounded_ms;
 use crate::test_id::file_of;
@@ -26,12 +26,13 @@ pub fn reported(node_id: &str, worker: &str, started_at: f64, reports: Vec<Phase
     result.outcome = verdict.outcome;
     result.cause = verdict.cause;
     result.attempts = parts(&reports);
+    result.flaky = is_flaky(result.outcome, &result.attempts);
     result.passing_subtests = reports.iter().find_map(|report| report.passing_subtests);
     if verdict.outcome == Outcome::Passed {
         return result;
     }
     if let Some(report) = verdict.decided_by.and_then(|index| reports.into_iter().nth(index)) {
-        result.when = (report.when != crate::outcome::Phase::Call).then_some(report.when);
+        result.when = (report.when != Phase::Call).then_some(report.when);
         result.message = report.longrepr;
         result.wasxfail = report.wasxfail;
         if verdict.outcome.is_failure() {
@@ -44,9 +45,8 @@ pub fn reported(node_id: &str, worker: &str, started_at: f64, reports: Vec<Phase
 /// The parts of a story that one outcome does not tell: subtests, reruns, and a
 /// tear-down that went wrong after the call.
 fn parts(reports: &[PhaseReport]) -> Vec<Attempt> {
-    let told = |report: &&PhaseReport| {
-        report.outcome != "passed" || report.subtest.is_some() || report.when == crate::outcome::Phase::Call
-    };
+    let told =
+        |report: &&PhaseReport| report.outcome != "passed" || report.subtest.is_some() || report.when == Phase::Call;
     let notable = reports.iter().filter(|report| report.outcome != "passed" || report.subtest.is_some()).count();
     let follows_a_call = reports.iter().filter(told).count() > 1;
     if notable == 0 || !follows_a_call {
@@ -64,11 +64,70 @@ fn parts(reports: &[PhaseReport]) -> Vec<Attempt> {
                 duration_ms: rounded_ms(report.duration * 1000.0),
                 message: report.longrepr.clone(),
                 subtest: report.subtest.clone(),
+                cause: None,
+                sections: Vec::new(),
+                worker: None,
             });
         }
         attempt += u32::from(rerun);
     }
     parts
+}
+
+/// The one result of a test that was run several times: the last attempt decides,
+/// all of them are kept.
+pub fn of_attempts(earlier: Vec<TestResult>, mut last: TestResult) -> TestResult {
+    if earlier.is_empty() {
+        return last;
+    }
+    let mut parts = Vec::new();
+    let own = TestResult { attempts: std::mem::take(&mut last.attempts), ..last.clone() };
+    for result in earlier.into_iter().chain([own]) {
+        let before = parts.last().map_or(0, |part: &Attempt| part.attempt);
+        if result.attempts.is_empty() {
+            let failed = result.outcome.is_failure();
+            parts.push(Attempt {
+                attempt: before + 1,
+                when: result.when.unwrap_or(Phase::Call),
+                outcome: result.outcome,
+                duration_ms: result.duration_ms,
+                message: result.message,
+                subtest: None,
+                cause: result.cause,
+                sections: if failed { result.sections } else { Vec::new() },
+                worker: result.worker,
+            });
+        } else {
+            let shifted = result.attempts.into_iter();
+            parts.extend(shifted.map(|part| Attempt { attempt: part.attempt + before, ..part }));
+        }
+    }
+    last.flaky = is_flaky(last.outcome, &parts);
+    last.attempts = parts;
+    last
+}
+
+/// Whether the attempts of a test do not agree: it did not fail in the end and did
+/// before, or it failed in the end and passed before.
+pub fn is_flaky(outcome: Outcome, attempts: &[Attempt]) -> bool {
+    let last = attempts.iter().map(|part| part.attempt).max().unwrap_or(0);
+    let mut earlier = attempts.iter().filter(|part| part.attempt < last);
+    match outcome {
+        Outcome::NotRun => false,
+        Outcome::Failed | Outcome::Error => {
+            // A passing call is no passing attempt where its tear-down failed.
+            let failed = |number| attempts.iter().any(|part| part.attempt == number && part.outcome.is_failure());
+            earlier.any(|part| !failed(part.attempt))
+        }
+        _ => earlier.any(|part| part.outcome.is_failure()),
+    }
+}
+
+/// What set up shared fixtures in a test that took `duration_ms`: nothing below a millisecond,
+/// which no plan needs to know, and never more than the test took (clocks differ).
+pub fn set_up_ms(set_up_s: f64, duration_ms: f64) -> Option<f64> {
+    let set_up_ms = rounded_ms(set_up_s * 1000.0).min(duration_ms);
+    (set_up_ms >= 1.0).then_some(set_up_ms)
 }
 
 /// The result of a test in which its worker died or was stopped: failed, with
@@ -97,7 +156,6 @@ pub fn not_run(node_id: &str, cause: &str) -> TestResult {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::Phase;
 
     fn report(when: Phase, outcome: &str) -> PhaseReport {
         PhaseReport {
@@ -135,6 +193,40 @@ mod tests {
         let skipped = vec![report(Phase::Setup, "skipped"), report(Phase::Teardown, "passed")];
         let result = reported("t.py::f", "gw0", 1.0, skipped);
         assert_eq!((result.outcome, result.attempts.len(), result.sections.len()), (Outcome::Skipped, 0, 0));
+    }
+
+    #[test]
+    fn all_attempts_are_kept_and_the_last_decides() {
+        let failed = || reported("t.py::f", "gw0", 1.0, vec![report(Phase::Call, "failed")]);
+        let torn =
+            || reported("t.py::f", "gw0", 1.0, vec![report(Phase::Call, "passed"), report(Phase::Teardown, "failed")]);
+        let passes = || passed("t.py::f", "gw1", 2.0, 0.001);
+        let story = |result: &TestResult| -> Vec<_> {
+            result.attempts.iter().map(|part| (part.attempt, part.when, part.outcome)).collect()
+        };
+        let result = of_attempts(vec![failed(), torn()], passes());
+        assert_eq!((result.outcome, result.flaky, result.worker.as_deref()), (Outcome::Passed, true, Some("gw1")));
+        assert_eq!(
+            story(&result),
+            [
+                (1, Phase::Call, Outcome::Failed),
+                (2, Phase::Call, Outcome::Passed),
+                (2, Phase::Teardown, Outcome::Error),
+                (3, Phase::Call, Outcome::Passed)
+            ]
+        );
+        assert_eq!(result.attempts[0].sections.len(), 1);
+        for (earlier, last, outcome, flaky) in [
+            (vec![failed()], failed(), Outcome::Failed, false),
+            (vec![torn()], torn(), Outcome::Error, false),
+            (vec![passes()], torn(), Outcome::Error, true),
+            (vec![passes()], passes(), Outcome::Passed, false),
+            (vec![], passes(), Outcome::Passed, false),
+            (vec![died("t.py::f", "gw0", "exit 3", String::new())], passes(), Outcome::Passed, true),
+        ] {
+            let result = of_attempts(earlier, last);
+            assert_eq!((result.outcome, result.flaky), (outcome, flaky), "{result:?}");
+        }
     }
 
     #[test]

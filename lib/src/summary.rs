@@ -1,7 +1,7 @@
 //! Owns what history knows of one test. Pure: `history` fills it, `order`,
 //! `shard` and the reports read it.
 
-use crate::flaky::Recent;
+use crate::flaky::{Recent, RecentTimes};
 use crate::outcome::Outcome;
 
 /// The statistics of one test over the runs that count.
@@ -31,6 +31,8 @@ pub struct TestSummary {
     pub flips: u32,
     /// Its newest outcomes.
     pub recent: Recent,
+    /// What its newest results took by themselves.
+    pub recent_times: RecentTimes,
 }
 
 impl TestSummary {

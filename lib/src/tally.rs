@@ -2,17 +2,46 @@
 
 use crate::exit::Exit;
 use crate::outcome::Outcome;
+use crate::record::TestResult;
 
 /// How many tests ended how.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
     counts: [u64; Outcome::ALL.len()],
+    flaky: u64,
+    quarantined: u64,
 }
 
 impl Tally {
     /// Counts one test.
     pub fn add(&mut self, outcome: Outcome) {
         self.counts[outcome as usize] += 1;
+    }
+
+    /// Counts one test, and whether it is flaky or a failure in quarantine.
+    pub fn add_result(&mut self, result: &TestResult) {
+        self.add(result.outcome);
+        self.flaky += u64::from(result.flaky);
+        self.quarantined += u64::from(result.quarantined && result.outcome.is_failure());
+    }
+
+    /// Takes in the counts of other tests.
+    pub fn merge(&mut self, other: &Tally) {
+        for (count, more) in self.counts.iter_mut().zip(other.counts) {
+            *count += more;
+        }
+        self.flaky += other.flaky;
+        self.quarantined += other.quarantined;
+    }
+
+    /// Tests whose attempts did not agree.
+    pub fn flaky(&self) -> u64 {
+        self.flaky
+    }
+
+    /// Failures of tests in quarantine.
+    pub fn quarantined(&self) -> u64 {
+        self.quarantined
     }
 
     /// Tests with that outcome.
@@ -51,10 +80,12 @@ pub enum Ending {
 /// The exit code of a run: pytest's rules, and `not_run` counts as failed, so
 /// that a test without a report never looks like a success.
 ///
-/// `collection_errors` are files that failed although the run went on.
+/// Failures in quarantine do not count. `also_bad`: files that could not be collected
+/// although the run went on, and flaky tests where they are to count.
 /// `empty_is_fine`: the input was a shard that holds no tests.
-pub fn exit_code(ending: &Ending, tally: &Tally, collection_errors: u64, empty_is_fine: bool) -> Exit {
-    let bad = tally.of(Outcome::Failed) + tally.of(Outcome::Error) + tally.of(Outcome::NotRun) + collection_errors;
+pub fn exit_code(ending: &Ending, tally: &Tally, also_bad: u64, empty_is_fine: bool) -> Exit {
+    let failures = tally.of(Outcome::Failed) + tally.of(Outcome::Error) - tally.quarantined;
+    let bad = failures + tally.of(Outcome::NotRun) + also_bad;
     match ending {
         Ending::Broken { .. } => Exit::Internal,
         Ending::CollectionFailed => Exit::Interrupted,
@@ -99,6 +130,23 @@ mod tests {
                 "{ending:?} {outcomes:?}"
             );
         }
+    }
+
+    #[test]
+    fn quarantine_excuses_failures_and_nothing_else() {
+        let result = |outcome| TestResult { outcome, quarantined: true, flaky: true, ..TestResult::default() };
+        let mut tally = Tally::default();
+        tally.add_result(&result(Outcome::Passed));
+        tally.add_result(&result(Outcome::Failed));
+        assert_eq!((tally.quarantined(), tally.flaky()), (1, 2));
+        assert_eq!(exit_code(&Ending::Complete, &tally, 0, false), Exit::Ok);
+        let mut both = tally.clone();
+        both.add(Outcome::Error);
+        both.merge(&tally);
+        assert_eq!((both.quarantined(), both.total()), (2, 5));
+        assert_eq!(exit_code(&Ending::Complete, &both, 0, false), Exit::TestsFailed);
+        tally.add_result(&result(Outcome::NotRun));
+        assert_eq!(exit_code(&Ending::Complete, &tally, 0, false), Exit::TestsFailed);
     }
 
     #[test]

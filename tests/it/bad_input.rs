@@ -46,6 +46,37 @@ fn no_such_id() {
     }
 }
 
+/// Paths as `find` and editors write them.
+#[test]
+fn roundabout_paths_on_stdin() {
+    let project = two_tests().file("sub/test_sub.py", "def test_sub(): pass\n");
+    let root = project.path();
+    for (input, count) in [
+        ("./test_it.py\n".to_string(), 2),
+        ("./test_it.py::test_one\n./sub/\n".to_string(), 2),
+        ("sub//test_sub.py::test_sub\nsub/../test_it.py\n".to_string(), 3),
+        (format!("{}/sub/test_sub.py\n", root.display()), 1),
+        (".\n".to_string(), 3),
+    ] {
+        let output = project.command("rpt-run").args(["-n", "1"]).stdin(input.clone()).run();
+        output.assert_code(0);
+        assert_eq!(output.results().len(), count, "{input}");
+    }
+}
+
+/// Arguments say what to run; that a pipe brought tests too is said.
+#[test]
+fn tests_on_stdin_beside_arguments() {
+    let project = two_tests();
+    let run = |input: &str| project.command("rpt-run").arg("test_it.py::test_one").stdin(input).run();
+    let output = run("test_it.py::test_two\n");
+    output.assert_code(0);
+    assert_eq!(output.results().len(), 1);
+    assert_eq!(output.said().len(), 1, "{:?}", output.stages);
+    assert!(output.said()[0].contains("stdin was not read"), "{:?}", output.said());
+    assert_eq!(run("").said(), [] as [&str; 0]);
+}
+
 #[test]
 fn no_python() {
     let project = two_tests();

@@ -48,6 +48,19 @@ fn assert_one_died(output: &Output, said: &str) {
     assert!(others.iter().all(|(_, outcome)| outcome == "passed"), "{others:?}");
 }
 
+/// The fault handler's stack is all there is to know of a crash: it is never lost,
+/// however late its pipe is read.
+#[test]
+fn a_crash_s_stack_is_in_its_message() {
+    for way in [&["-n", "1"] as &[&str], &["-n", "2"], &["-n", "1", "--exec", "spawn"]] {
+        let project = project(WAYS[0].0, "call");
+        let output = project.command("rpt-run").args(way).arg(".").run();
+        let dead = output.result("::test_dies");
+        let message = dead["message"].as_str().unwrap_or_default();
+        assert!(message.contains("Segmentation fault") && message.contains("in test_dies"), "{way:?}: {dead}");
+    }
+}
+
 #[test]
 fn a_forked_worker_that_dies_costs_one_test() {
     for (way, said) in WAYS {
@@ -70,6 +83,50 @@ fn a_spawned_worker_that_dies_costs_one_test() {
         assert_one_died(&output, said);
         project.assert_nothing_left();
     }
+}
+
+/// The phase is named, and the fixture of any scope whose set-up or tear-down it was.
+#[test]
+fn the_place_of_a_death_is_named() {
+    for scope in ["function", "module", "session"] {
+        for (fixture, when, place) in [
+            ("os._exit(3); yield", "setup", "in the set-up of the "),
+            ("yield; os._exit(3)", "teardown", "in the tear-down of the "),
+        ] {
+            let project = Project::with_test(&format!(
+                "import os, pytest\n\
+                 @pytest.fixture\ndef innocent(): yield\n\
+                 @pytest.fixture(scope='{scope}')\ndef guilty():\n    {fixture}\n\
+                 def test_dies(guilty, innocent): pass\n"
+            ));
+            let output = project.command("rpt-run").args(["-n", "1", "."]).run();
+            output.assert_code(1);
+            let dead = output.result("::test_dies");
+            assert_eq!((&dead["cause"], &dead["when"]), (&"exit 3".into(), &when.into()), "{dead}");
+            let said = format!("{place}{scope} fixture 'guilty'");
+            assert!(dead["message"].as_str().unwrap().contains(&said), "{said:?} is not in {dead}");
+        }
+    }
+    let project = project(WAYS[0].0, "call");
+    let output = project.command("rpt-run").args(["-n", "1", "."]).run();
+    let message = output.result("::test_dies")["message"].to_string();
+    assert!(message.contains("crash: signal 11 (SIGSEGV), in its call"), "{message}");
+}
+
+#[test]
+fn a_hopeless_run_stops_after_some_crashes() {
+    let project = Project::with_test(
+        "import os, pytest\n\
+         @pytest.mark.parametrize('n', range(12))\n\
+         def test_dies(n): os._exit(0)\n",
+    );
+    let output = project.command("rpt-run").args(["-n", "1", "--max-crashes", "3", "."]).run();
+    output.assert_code(1);
+    assert_totals_add_up(&output);
+    let complete = output.complete();
+    assert_eq!((complete["failed"].as_u64(), complete["not_run"].as_u64()), (Some(3), Some(9)), "{complete}");
+    assert!(output.said().iter().any(|line| line.contains("stopping after 3 crashes")), "{}", output.stderr());
+    project.assert_nothing_left();
 }
 
 /// The stack that the fault handler wrote is in the message.

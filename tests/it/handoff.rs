@@ -176,3 +176,29 @@ fn no_server_waits_where_others_could_reach_it() {
     assert_eq!(output.results().len(), 21);
     assert_eq!(std::fs::read_dir(open.join("rpt")).unwrap().count(), 0);
 }
+
+/// Workers that collect by themselves do so with the options of the collection they were handed.
+#[test]
+fn spawned_workers_have_the_options_of_the_collection() {
+    let project = Project::empty().file("check_it.py", "def check_one(): pass\ndef check_two(): pass\n");
+    let options = ["--", "-o", "python_files=check_*.py", "-o", "python_functions=check_*"];
+    let collect = project.command("rpt-collect").args(options);
+    let output = collect.pipe(project.command("rpt-run").args(["-n", "2", "--exec", "spawn"])).run();
+    output.assert_code(0);
+    assert_eq!(output.results().len(), 2);
+    project.assert_nothing_left();
+}
+
+/// `RPT_FORMAT=text` is about terminals: the stages of a pipeline still understand each other.
+#[test]
+fn text_as_everybody_s_format_leaves_a_pipeline_whole() {
+    let project = counted().env("RPT_FORMAT", "text");
+    let order = project.command("rpt-order").args(["--by", "given"]);
+    let shard = project.command("rpt-shard").args(["--index", "0", "--total", "1"]);
+    let collect = project.command("rpt-collect");
+    let output = collect.pipe(order).pipe(shard).pipe(project.command("rpt-run").args(["-n", "2"])).run();
+    output.assert_code(1);
+    assert_eq!((output.results().len(), counts(&project)), (21, (1, 1)));
+    let wrong = project.command("rpt-collect").env("RPT_FORMAT", "xml").run();
+    wrong.assert_code(4).assert_one_line(&["rpt-collect", "\"xml\"", "RPT_FORMAT", "msgpack"]);
+}

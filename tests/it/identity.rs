@@ -130,3 +130,44 @@ fn auto_is_what_this_process_may_use() {
     // Never more workers than there is work for.
     assert!(count >= 1 && count <= may_use.max(1), "{count} of {may_use}");
 }
+
+/// What the standard library does when a process ends, it does in a worker for
+/// what the worker's tests made, and in no worker for what the server has.
+#[test]
+fn a_worker_s_end_is_a_process_s_end() {
+    let project = Project::empty()
+        .file(
+            "conftest.py",
+            "import logging, logging.handlers, multiprocessing, os, time\n\
+             def wait():\n\
+             \x20   time.sleep(300)\n\
+             def pytest_collection_finish(session):\n\
+             \x20   global server\n\
+             \x20   server = multiprocessing.get_context('fork').Process(target=wait, daemon=True)\n\
+             \x20   server.start()\n\
+             def pytest_unconfigure(config):\n\
+             \x20   if 'workerinput' not in vars(config):\n\
+             \x20       time.sleep(0.2)\n\
+             \x20       open('server_alive', 'w').write(str(server.is_alive()))\n",
+        )
+        .file(
+            "test_it.py",
+            "import logging, logging.handlers, multiprocessing, time\n\
+             def wait():\n\
+             \x20   time.sleep(300)\n\
+             def test_it():\n\
+             \x20   assert multiprocessing.active_children() == []\n\
+             \x20   target = logging.FileHandler('log')\n\
+             \x20   memory = logging.handlers.MemoryHandler(100, target=target)\n\
+             \x20   log = logging.getLogger('kept')\n\
+             \x20   log.addHandler(memory)\n\
+             \x20   log.warning('flushed at the end')\n\
+             \x20   test_it.process = multiprocessing.get_context('fork').Process(target=wait, daemon=True)\n\
+             \x20   test_it.process.start()\n",
+        );
+    let output = project.command("rpt-run").args(["-n", "1", "."]).run();
+    output.assert_code(0);
+    assert_eq!(project.read("log"), "flushed at the end\n");
+    assert_eq!(project.read("server_alive"), "True");
+    project.assert_nothing_left();
+}

@@ -89,24 +89,99 @@ fn a_killed_run_leaves_no_process() {
     }
 }
 
-/// Ctrl-C during collection.
+/// A file that takes for ever to collect, and a plugin that notices its end.
+fn endless_collection() -> Project {
+    Project::with_test("import time\nopen('ready', 'w').write('1')\ntime.sleep(300)\n")
+        .file("conftest.py", "def pytest_unconfigure(config): open('unconfigured', 'w').write('1')\n")
+}
+
+/// Ctrl-C during collection: pytest tears down what it began, nothing is left.
 #[test]
 fn ctrl_c_while_collecting() {
-    let project = Project::with_test(
-        "import time\n\
-         open('ready', 'w').write('1')\n\
-         time.sleep(300)\n",
-    );
     for program in ["rpt-collect", "rpt-run"] {
-        // The first program's file is not the second one's.
-        let _ = std::fs::remove_file(project.path().join("ready"));
+        let project = endless_collection();
         let run = project.command(program).arg(".").start();
         assert!(crate::process::poll(|| !project.read("ready").is_empty()));
         run.signal(Signal::SIGINT);
         let output = run.finish();
-        assert!(matches!(output.stages[0].code, Some(2 | 130) | None), "{program}: {:?}", output.stages);
+        output.assert_code(2);
+        assert!(output.stderr().contains("interrupted by SIGINT"), "{:?}", output.stages);
+        assert_eq!(project.read("unconfigured"), "1");
+        project.assert_nothing_left();
+        if program == "rpt-run" {
+            assert_eq!(
+                (output.complete()["total"].as_u64(), output.complete()["exit_code"].as_u64()),
+                (Some(0), Some(2))
+            );
+        }
+    }
+}
+
+/// What was asked for by id gets its result even then, and the run is remembered.
+#[test]
+fn ctrl_c_while_collecting_what_was_named() {
+    let project = endless_collection();
+    let run = project.command("rpt-run").stdin("test_it.py::test_a\ntest_it.py::test_b\n").start();
+    assert!(crate::process::poll(|| !project.read("ready").is_empty()));
+    run.signal(Signal::SIGINT);
+    let output = run.finish();
+    output.assert_code(2);
+    assert_totals_add_up(&output);
+    assert_eq!(output.complete()["not_run"], 2);
+    assert_eq!(output.result("::test_a")["cause"], "interrupted by SIGINT");
+    let runs = project.command("rpt-history").arg("runs").run();
+    assert!(runs.text().contains("interrupted"), "{}", runs.text());
+}
+
+/// A collection that ignores Ctrl-C is killed by the second.
+#[test]
+fn ctrl_c_twice_while_collecting() {
+    let project = Project::with_test(
+        "import signal, time\n\
+         signal.signal(signal.SIGINT, signal.SIG_IGN)\n\
+         open('ready', 'w').write('1')\n\
+         time.sleep(300)\n",
+    );
+    for program in ["rpt-collect", "rpt-run"] {
+        let _ = std::fs::remove_file(project.path().join("ready"));
+        let run = project.command(program).arg(".").start();
+        assert!(crate::process::poll(|| !project.read("ready").is_empty()));
+        run.signal(Signal::SIGINT);
+        // The same signal, still pending, would be merged with the first.
+        run.signal(Signal::SIGTERM);
+        run.finish().assert_code(2);
         project.assert_nothing_left();
     }
+}
+
+/// Ctrl-C while the last tests run after `-x`: they were interrupted, they did not crash.
+#[test]
+fn ctrl_c_after_the_first_failure_is_an_interruption() {
+    let project = Project::empty()
+        .file(
+            "test_a.py",
+            "import signal, time\n\
+             def test_slow():\n\
+             \x20   signal.signal(signal.SIGINT, signal.SIG_DFL)\n\
+             \x20   open('ready', 'w').write('1')\n\
+             \x20   time.sleep(300)\n",
+        )
+        .file(
+            "test_b.py",
+            "import os, time\n\
+             def test_fails():\n\
+             \x20   while not os.path.exists('ready'): time.sleep(0.01)\n\
+             \x20   assert 0\n",
+        );
+    let mut run = project.command("rpt-run").args(["-n", "2", "-x", "."]).start();
+    run.wait_for_line("test_fails");
+    run.signal(Signal::SIGINT);
+    let output = run.finish();
+    output.assert_code(2);
+    let slow = output.result("::test_slow");
+    assert_eq!((slow["outcome"].as_str(), slow["cause"].as_str()), (Some("not_run"), Some("interrupted")), "{slow}");
+    assert_eq!(output.result("::test_fails")["outcome"], "failed");
+    project.assert_nothing_left();
 }
 
 /// `| head -1`: the run stops cleanly, is not a success, and is recorded as interrupted.

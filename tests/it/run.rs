@@ -106,12 +106,24 @@ fn messages_and_captured_output_are_pytest_s() {
 }
 
 /// Without what differs from one run of pytest to the next (addresses, the numbers of
-/// temporary folders), the end of texts that are too long to be kept whole, and the
-/// list of fixtures, in which a worker has two more.
+/// temporary folders), the end of texts that are too long to be kept whole, the list of
+/// fixtures, in which a worker has two more, and in the traceback of an exception group,
+/// which pytest prints whole, the frames of what drives the test.
 fn comparable(text: &str) -> String {
     let mut kept = String::new();
     let start: String = text.chars().take(20_000).collect();
-    let lines: Vec<&str> = start.lines().filter(|line| !line.contains("available fixtures:")).collect();
+    let mut of_driver = false;
+    let in_own_frame = |line: &&str| {
+        let margin = line.len() - line.trim_start_matches([' ', '|']).len();
+        let indented = line[..margin].rfind("| ").map_or("", |at| &line[at + 2..]);
+        if indented.starts_with("  File ") {
+            of_driver = ["/_pytest/", "/pluggy/", "<rpt>/"].iter().any(|place| indented.contains(place));
+        }
+        of_driver &= indented.starts_with("  ");
+        !of_driver
+    };
+    let lines = start.lines().filter(|line| !line.contains("available fixtures:"));
+    let lines: Vec<&str> = lines.filter(in_own_frame).collect();
     let mut rest: &str = &lines.join("\n");
     while let Some(start) = ["0x", "/pytest-of-", "/rpt-it-"].iter().filter_map(|mark| rest.find(mark)).min() {
         kept.push_str(&rest[..start]);
@@ -360,4 +372,50 @@ fn a_test_named_twice_runs_once() {
     plain.dedup();
     assert_eq!(output.results(), plain);
     assert_totals_add_up(&output);
+}
+
+/// A plugin's report with a `when` of its own is a part of its test: it can fail
+/// the test, and does not pass it.
+#[test]
+fn reports_with_a_when_of_their_own_are_parts() {
+    let project = Project::with_test("def test_good(): pass\ndef test_bad(): pass\n").file(
+        "conftest.py",
+        "import pytest\n\
+         @pytest.hookimpl(hookwrapper=True)\n\
+         def pytest_runtest_makereport(item, call):\n\
+         \x20   report = (yield).get_result()\n\
+         \x20   if call.when == 'teardown':\n\
+         \x20       audit = pytest.TestReport.from_item_and_call(item, call)\n\
+         \x20       audit.when = 'audit'\n\
+         \x20       if item.name == 'test_bad':\n\
+         \x20           audit.outcome, audit.longrepr = 'failed', 'the audit failed'\n\
+         \x20       item.ihook.pytest_runtest_logreport(report=audit)\n",
+    );
+    let output = project.command("rpt-run").args(["-n", "1", "."]).run();
+    output.assert_code(1);
+    assert_totals_add_up(&output);
+    assert_eq!(output.result("::test_good")["outcome"], "passed");
+    let bad = output.result("::test_bad");
+    assert_eq!((bad["outcome"].as_str(), bad["message"].as_str()), (Some("failed"), Some("the audit failed")), "{bad}");
+    assert!(bad["attempts"].as_array().unwrap().iter().any(|part| part["subtest"] == "(audit)"), "{bad}");
+}
+
+/// Two files for two workers: neither waits behind the other, however long it takes.
+#[test]
+fn every_worker_gets_something_before_anybody_gets_more() {
+    let wait = |own: &str, other: &str| {
+        format!(
+            "import os, time\n\
+             def test_it():\n\
+             \x20   open('{own}', 'w').close()\n\
+             \x20   while not os.path.exists('{other}'): time.sleep(0.01)\n"
+        )
+    };
+    let project = Project::empty().file("test_a.py", &wait("a", "b")).file("test_b.py", &wait("b", "a"));
+    for way in [&["-n", "2"] as &[&str], &["-n", "2", "--exec", "spawn"]] {
+        project.command("rpt-run").args(way).arg(".").run().assert_code(0);
+        for name in ["a", "b"] {
+            std::fs::remove_file(project.path().join(name)).unwrap();
+        }
+    }
 }

@@ -203,3 +203,73 @@ fn a_target_time_has_its_number_of_shards() {
     assert!(short.stderr.contains("a.py::one alone is expected to take 60 ms"), "{}", short.stderr);
     assert_eq!(run(&["--target-time", "soon"]).code, 4);
 }
+
+/// A module whose fixture takes long stays on one shard, and what it costs is expected once for each shard.
+#[test]
+fn a_costly_module_is_set_up_once() {
+    let test_file = |set_up_ms: u32| {
+        let tests: String = (0..4).map(|n| format!("def test_{n}(data, base): pass\n")).collect();
+        format!(
+            "import pytest, time\n@pytest.fixture(scope='module')\ndef data():\n    time.sleep({set_up_ms} / 1000)\n{tests}"
+        )
+    };
+    let base = "import pytest, time\n@pytest.fixture(scope='session')\ndef base():\n    time.sleep(0.2)\n";
+    let project = crate::project::Project::empty()
+        .file("conftest.py", base)
+        .file("test_costly.py", &test_file(300))
+        .file("test_cheap.py", &test_file(0));
+    let ran = project.command("rpt-run").args(["-n", "1", "."]).run();
+    ran.assert_code(0);
+    let results = ran.of_type("result");
+    let set_up = |name: &str, field: &str| {
+        let result = results.iter().find(|result| result["node_id"] == name).unwrap();
+        result.get(field).map_or(0.0, |value| value.as_f64().unwrap())
+    };
+    assert!(set_up("test_costly.py::test_0", "module_setup_ms") >= 300.0);
+    assert_eq!(set_up("test_costly.py::test_1", "module_setup_ms"), 0.0);
+    assert_eq!(set_up("test_cheap.py::test_0", "module_setup_ms"), 0.0);
+    // Whichever test came first set up the session.
+    let first = results[0]["node_id"].as_str().unwrap();
+    assert!(set_up(first, "session_setup_ms") >= 200.0);
+
+    let collected = project.command("rpt-collect").run();
+    let info = project.command("rpt-shard").args(["--total", "2", "--info"]).stdin(collected.text()).run();
+    let info = &info.of_type("shard_info")[0];
+    let times: Vec<u64> =
+        info["shard_durations_ms"].as_array().unwrap().iter().map(|time| time.as_u64().unwrap()).collect();
+    // Both pay for the session, one of them for the module.
+    assert!(times.iter().all(|&time| time >= 200), "{times:?}");
+    assert!(times.iter().filter(|&&time| time >= 500).count() == 1, "{times:?}");
+    let shard = |index: &str| {
+        let shard = project.command("rpt-shard").args(["--total", "2", "--index", index]);
+        let shard = shard.stdin(collected.text()).run();
+        let tests = shard.of_type("test");
+        tests.iter().filter(|test| test["file_path"] == "test_costly.py").count()
+    };
+    let mut split = [shard("0"), shard("1")];
+    split.sort();
+    assert_eq!(split, [0, 4]);
+}
+
+#[test]
+fn an_empty_shard_of_plain_ids_is_a_success_too() {
+    let project = crate::project::Project::with_test("def test_a(): pass\n");
+    for form in ["json", "msgpack", "ids"] {
+        let collect = project.command("rpt-collect").args(["--format", form]);
+        let shard = project.command("rpt-shard").args(["--index", "1", "--total", "2", "--by", "count"]);
+        let run = collect.pipe(shard).pipe(project.command("rpt-order")).pipe(project.command("rpt-run")).run();
+        run.assert_code(0);
+    }
+}
+
+/// Bazel fails each shard of a test that does not say that it knows of shards.
+#[test]
+fn bazel_is_told_that_its_shards_are_known() {
+    let project = project();
+    let file = project.path().join("status");
+    let variables =
+        [("TEST_SHARD_INDEX", "1"), ("TEST_TOTAL_SHARDS", "3"), ("TEST_SHARD_STATUS_FILE", file.to_str().unwrap())];
+    let shard = project.run_with(&variables, "rpt-shard", &[], &test_lines(&SUITE));
+    assert_eq!(shard.stdout, project.run("rpt-shard", &["--index", "1", "--total", "3"], &test_lines(&SUITE)).stdout);
+    assert!(file.exists());
+}

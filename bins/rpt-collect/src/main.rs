@@ -16,8 +16,8 @@ use rpt::collect::{CollectOptions, collect};
 struct Args {
     #[command(flatten)]
     pytest: PytestArgs,
-    /// The form of stdout [default: text to a terminal, json otherwise]
-    #[arg(long, value_enum, env = "RPT_FORMAT", hide_env_values = true)]
+    /// The form of stdout [default: RPT_FORMAT, else text to a terminal, json otherwise]
+    #[arg(long, value_enum)]
     format: Option<Format>,
     /// Colours in the text view
     #[arg(long, value_enum, default_value_t)]

@@ -35,8 +35,8 @@ pub(crate) struct Common {
     /// The history's file [default: $RPT_HISTORY, else the nearest .rpt/history.db here or above]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) history: Option<PathBuf>,
-    /// The form of the output [default: $RPT_FORMAT, else text on a terminal, json into a pipe]
-    #[arg(long, global = true, env = "RPT_FORMAT", value_enum)]
+    /// The form of the output [default: RPT_FORMAT, else text on a terminal, json into a pipe]
+    #[arg(long, global = true, value_enum)]
     pub(crate) format: Option<Format>,
     /// Whether text is coloured
     #[arg(long, global = true, value_enum, default_value_t)]
@@ -231,6 +231,14 @@ pub(crate) enum Command {
         /// Write all results as one JUnit file
         #[arg(long, value_name = "FILE")]
         junit: Option<PathBuf>,
+    },
+    /// Keep the tests whose failure does not turn a run red, in a file of the repository
+    Quarantine {
+        /// The file [default: the nearest rpt-quarantine.toml here or above, else beside .rpt]
+        #[arg(long, value_name = "FILE", global = true)]
+        file: Option<PathBuf>,
+        #[command(subcommand)]
+        action: crate::quarantine::Action,
     },
     /// Take old runs out; the statistics become those of the runs that are left
     ///

@@ -51,10 +51,10 @@ pub(crate) fn with_exit_code(error: anyhow::Error) -> anyhow::Error {
     if theirs { Fault::usage(format!("{error:#}")).into() } else { error }
 }
 
-pub(crate) fn output(common: &Common) -> Stdouts {
+pub(crate) fn output(common: &Common) -> Result<Stdouts, Fault> {
     let stdout = std::io::stdout();
     let color = common.color.wanted(&stdout);
-    Output { out: BufWriter::new(stdout), form: Format::resolve(common.format, Form::Json), color }
+    Ok(Output { out: BufWriter::new(stdout), form: Format::resolve(common.format, Form::Json)?, color })
 }
 
 /// The run that `name` means.

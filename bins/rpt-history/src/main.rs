@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod quarantine;
 mod record;
 mod transfer;
 
@@ -20,8 +21,9 @@ fn main() -> ExitCode {
 }
 
 fn run(Args { command, common }: Args) -> anyhow::Result<Exit> {
-    let mut output = output(&common);
+    let mut output = output(&common)?;
     let exit = match command {
+        Command::Quarantine { file, action } => return quarantine::quarantine(output, file, action),
         Command::Record { tee } => return record::record(&common, output, tee),
         Command::Runs { runs, node_ids } => {
             let store = open(&common)?;

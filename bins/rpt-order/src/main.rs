@@ -29,7 +29,7 @@ fn run(args: Args) -> Result<Exit> {
         return Ok(Exit::Usage);
     };
     // An order only helps: a history that cannot be read costs it, not the tests.
-    let known = known.unwrap_or_else(|error| {
+    let mut known = known.unwrap_or_else(|error| {
         eprintln!("rpt-order: {}: the order is made without it", one_line(&error.to_string()));
         Known::default()
     });
@@ -40,10 +40,11 @@ fn run(args: Args) -> Result<Exit> {
     let by = if no_history { Strategy::Given } else { args.by };
     let seed = args.seed();
     let tests = filter::test_records(&input);
+    let set_up = std::mem::take(&mut known.set_up);
     let subjects = filter::subjects(&input, &tests, &known.summaries);
-    let estimates = Estimates::of(&subjects);
+    let estimates = Estimates::of(&subjects, set_up);
     let placed = order::arrange(&subjects, &estimates, by, args.keep, seed);
-    let form = Format::resolve(args.format, input.form.unwrap_or(Form::Json));
+    let form = Format::resolve_for_stage(args.format, input.form.unwrap_or(Form::Json))?;
     let reasons = Reasons::of(&subjects, by, seed);
     let why = |at: Placed| reasons.why(at, estimates.time_ms(at.subject));
     let order = output::Order { input: &input, tests: &tests, placed: &placed, estimates: &estimates };

@@ -20,7 +20,7 @@ pub(crate) fn evaluate(args: &Args) -> Result<Exit> {
     let past = Store::open_to_read(&store)?.past_runs()?;
     let scores = eval::evaluate(&past, args.keep);
     let mut stdout = std::io::stdout().lock();
-    match Format::resolve(args.format, Form::Json) {
+    match Format::resolve(args.format, Form::Json)? {
         OutputForm::Text => stdout.write_all(eval::text(&scores).as_bytes()).map_err(StreamError::Write)?,
         OutputForm::Records(Form::Ids) => {
             return Err(Fault::usage("--eval has no plain ids: use --format json or text").into());

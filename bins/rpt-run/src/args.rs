@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use clap::Parser;
 use rpt::cli::{Color, Format, PytestArgs};
 use rpt::run::{Exec, RunOptions, Workers};
+use rpt::server::Protocol;
+
+use crate::care::CareArgs;
 
 /// Run tests through pytest, in workers forked from one process that collected them.
 ///
@@ -30,6 +33,14 @@ pub(crate) struct Args {
     /// How workers are made
     #[arg(long, value_enum, default_value_t)]
     exec: Exec,
+    /// How workers run items
+    #[arg(long, value_enum, default_value_t)]
+    protocol: Protocol,
+    /// Say at the end how many items took which protocol, and why
+    #[arg(long)]
+    explain_protocol: bool,
+    #[command(flatten)]
+    care: CareArgs,
     /// Run the tests that could be collected although some files could not
     #[arg(long)]
     continue_on_collection_errors: bool,
@@ -42,8 +53,8 @@ pub(crate) struct Args {
     /// Also write a `started` record as each test begins
     #[arg(long)]
     events: bool,
-    /// The form of stdout [default: text to a terminal, json otherwise]
-    #[arg(long, value_enum, env = "RPT_FORMAT", hide_env_values = true)]
+    /// The form of stdout [default: RPT_FORMAT, else text to a terminal, json otherwise]
+    #[arg(long, value_enum)]
     format: Option<Format>,
     /// No report, only records and errors
     #[arg(short, long)]
@@ -81,6 +92,9 @@ impl From<Args> for RunOptions {
             workers: args.workers,
             maxfail: if args.exitfirst { Some(1) } else { args.maxfail },
             exec: args.exec,
+            protocol: args.protocol,
+            explain_protocol: args.explain_protocol,
+            care: args.care.into(),
             continue_on_collection_errors: args.continue_on_collection_errors,
             history: args.history,
             no_history: args.no_history,

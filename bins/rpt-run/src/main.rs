@@ -1,6 +1,7 @@
 //! rpt-run: runs tests through pytest itself, in forked workers.
 
 mod args;
+mod care;
 
 use std::process::ExitCode;
 

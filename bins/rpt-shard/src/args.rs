@@ -67,7 +67,7 @@ pub(crate) struct Args {
     pub(crate) history: Option<PathBuf>,
 
     /// The output's form [default: the input's own; text on a terminal].
-    #[arg(long, env = "RPT_FORMAT", hide_env_values = true, value_enum)]
+    #[arg(long, value_enum)]
     pub(crate) format: Option<Format>,
 
     /// Say on stderr which history was used, and which shard this is.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use rpt::cli::Fault;
+use rpt::cli::{Fault, as_usage};
 use rpt::shard::ci::{self, Job};
 use rpt::shard::plan_file::{self, PlanFile};
 use rpt::shard::{check_index, check_total, target};
@@ -47,9 +47,9 @@ impl Asked {
         let total = args.total.or(planned);
         let job = if lacks_index || total.is_none() { job()? } else { None };
         let total = total.or(job.as_ref().map(|job| job.total)).ok_or_else(|| missing("--total"))?;
-        let total = check_total(total).map_err(usage)?;
+        let total = check_total(total).map_err(as_usage)?;
         let index = match (args.index, job) {
-            (Some(index), _) => Some(check_index(index, total, u32::from(args.one_based)).map_err(usage)?),
+            (Some(index), _) => Some(check_index(index, total, u32::from(args.one_based)).map_err(as_usage)?),
             (None, _) if !writes_shard => None,
             (None, Some(job)) => Some(index_of(&job, total)?),
             (None, None) => return Err(missing("--index").into()),
@@ -59,7 +59,12 @@ impl Asked {
 }
 
 fn job() -> Result<Option<Job>> {
-    Ok(ci::job(|name| std::env::var(name).ok()).map_err(usage)?)
+    let job = ci::job(|name| std::env::var(name).ok()).map_err(as_usage)?;
+    let status_file = std::env::var_os(ci::BAZEL_STATUS_FILE).filter(|path| !path.is_empty());
+    if let (Some(Job { system: "Bazel", .. }), Some(path)) = (&job, status_file) {
+        std::fs::write(&path, "").with_context(|| Path::new(&path).display().to_string())?;
+    }
+    Ok(job)
 }
 
 /// Fewer jobs than shards would lose tests, more would run none: both are mistakes.
@@ -96,8 +101,4 @@ fn span_us(text: &str) -> Result<u64> {
 fn missing(flag: &str) -> Fault {
     let variables = ci::known_variables();
     Fault::usage(format!("{flag} is needed: no CI system says it; known are {variables}"))
-}
-
-fn usage(error: impl std::error::Error) -> Fault {
-    Fault::usage(error.to_string())
 }

@@ -30,25 +30,28 @@ fn run(args: Args) -> Result<Exit> {
     let Some(Work { input, known }) = filter::read::<Args>(args.history.as_deref(), true)? else {
         return Ok(Exit::Usage);
     };
-    let known = planning::usable(&args, known)?;
+    let mut known = planning::usable(&args, known)?;
     let tests = filter::test_records(&input);
+    let set_up = std::mem::take(&mut known.set_up);
     let subjects = filter::subjects(&input, &tests, &known.summaries);
-    let estimates = Estimates::of(&subjects);
+    let estimates = Estimates::of(&subjects, set_up);
     let plan = planning::plan(&args, &asked, &subjects, &estimates)?;
     planning::notes(&args, &asked, &known, &plan);
     if let Some(path) = &args.plan_out {
         asked::write_plan(path, &plan_file::write(&plan, &subjects)?)?;
     }
     if args.info {
-        output::write_info(info_of(&plan, &estimates), Format::resolve(args.format, Form::Json))?;
+        output::write_info(info_of(&plan, &subjects, &estimates), Format::resolve(args.format, Form::Json)?)?;
     } else if args.matrix {
         output::write_line(&planning::matrix(plan.total))?;
     } else if args.target_time.is_some() {
         output::write_line(&plan.total.to_string())?;
     } else if let Some(index) = asked.index.filter(|_| !input.records.is_empty()) {
         // Where nothing came, not even the end of a collection, an empty shard would call that a success.
-        let form = Format::resolve(args.format, input.form.unwrap_or(Form::Json));
-        let shard = planning::shard_record(&plan, &estimates, index);
+        let shard = planning::shard_record(&plan, &subjects, &estimates, index);
+        // Plain ids have no place for the shard; where it is empty it says so in a form that has.
+        let piped = input.form.filter(|form| *form != Form::Ids || shard.test_count > 0).unwrap_or(Form::Json);
+        let form = Format::resolve_for_stage(args.format, piped)?;
         output::write_shard(&input, form, shard, |test| plan.shards[test] == index)?;
     }
     // The process ends here: giving 100,000 ids back one by one takes as long as a plan.

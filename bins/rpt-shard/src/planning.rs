@@ -1,7 +1,7 @@
 //! Owns making the plan that was asked for, and what is said about it.
 
 use anyhow::Result;
-use rpt::cli::{Fault, one_line};
+use rpt::cli::{as_usage, one_line};
 use rpt::estimate::{Estimates, milliseconds};
 use rpt::filter::Known;
 use rpt::history::HistoryError;
@@ -37,10 +37,9 @@ pub(crate) fn plan(args: &Args, asked: &Asked, subjects: &[Subject], estimates: 
     }
     let total = match asked.total {
         Total::Shards(total) => total,
-        Total::Within(target_us) => target::shards_for(subjects, estimates, args.keep, target_us)
-            .map_err(|error| Fault::usage(error.to_string()))?,
+        Total::Within(target_us) => target::shards_for(subjects, estimates, args.keep, target_us).map_err(as_usage)?,
     };
-    Plan::make(subjects, estimates, args.by, args.keep, total).map_err(|error| Fault::usage(error.to_string()).into())
+    Ok(Plan::make(subjects, estimates, args.by, args.keep, total).map_err(as_usage)?)
 }
 
 /// What is said on stderr: with -v what was used, and on CI once how machines come to agree.
@@ -63,14 +62,14 @@ pub(crate) fn notes(args: &Args, asked: &Asked, known: &Known, plan: &Plan) {
 }
 
 /// The last record of shard `index`.
-pub(crate) fn shard_record(plan: &Plan, estimates: &Estimates, index: u32) -> Shard {
+pub(crate) fn shard_record(plan: &Plan, subjects: &[Subject], estimates: &Estimates, index: u32) -> Shard {
     Shard {
         shard_index: index,
         total_shards: plan.total,
         strategy: plan.strategy.name().to_string(),
         plan: plan.digest.clone(),
         test_count: plan.members(index).count() as u64,
-        expected_ms: milliseconds(plan.members(index).map(|test| estimates.time_us(test)).sum()),
+        expected_ms: plan.times_us(subjects, estimates).get(index as usize).copied().map_or(0.0, milliseconds),
     }
 }
 

@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 from _pytest import skipping
 
-from rpt_shim import wire
+from rpt_shim import marks, wire
+
+#: Marks that running must know of.
+_ABOUT_RUNNING = ("xdist_group", "timeout", "flaky")
 
 #: How many tests go into one message.
 CHUNK = 2000
@@ -27,8 +30,14 @@ def node_id(item: pytest.Item) -> str:
 
 
 def brief(item: pytest.Item) -> list[Any]:
-    """What running needs: the id and the group."""
-    return [node_id(item), group_of(item)]
+    """What running needs: the id, the group, and what marks say of limits and reruns."""
+    nearest: dict[str, pytest.Mark] = {}
+    for mark in item.iter_markers():
+        if mark.name in _ABOUT_RUNNING:
+            nearest.setdefault(mark.name, mark)
+    if not nearest:
+        return [node_id(item)]
+    return [node_id(item), group_of(item), marks.of_item(nearest.get("timeout"), nearest.get("flaky"))]
 
 
 class Describer:

@@ -8,17 +8,42 @@ import pytest
 
 from rpt_shim import wire
 
-
-def is_plain_pass(report: pytest.TestReport) -> bool:
-    """Passed, with nothing more to say."""
-    return report.outcome == "passed" and type(report) is pytest.TestReport and not hasattr(report, "wasxfail")
+#: What pytest's own reports have as `when`.
+PHASES = ("setup", "call", "teardown")
 
 
-def subtest_of(report: pytest.TestReport) -> str | None:
+class Passed:
+    """A phase that passed and of which nobody wanted a report: as much of one as is
+    read here."""
+
+    __slots__ = ("duration", "when")
+    outcome = "passed"
+    longrepr = None
+    sections = ()
+
+    def __init__(self, when: str, duration: float) -> None:
+        self.when = when
+        self.duration = duration
+
+
+def is_plain_pass(report: pytest.TestReport | Passed) -> bool:
+    """One of pytest's own, passed, with nothing more to say."""
+    return type(report) is Passed or (
+        report.outcome == "passed"
+        and type(report) is pytest.TestReport
+        and report.when in PHASES
+        and not hasattr(report, "wasxfail")
+    )
+
+
+def subtest_of(report: pytest.TestReport | Passed) -> str | None:
     """pytest's description of the subtest a report speaks of (pytest 9's own, or
     the pytest-subtests plugin's); None for a report on the test itself."""
     describe = getattr(report, "_sub_test_description", None) or getattr(report, "sub_test_description", None)
-    return wire.text(describe()) if callable(describe) else None
+    if callable(describe):
+        return wire.text(describe())
+    # A plugin's report with a `when` of its own speaks of a part of the test.
+    return None if report.when in PHASES else f"({wire.text(report.when)})"
 
 
 def message(report: Any) -> str | None:
@@ -31,9 +56,10 @@ def message(report: Any) -> str | None:
     return wire.text(report.longreprtext)
 
 
-def describe(report: pytest.TestReport) -> dict[str, Any]:
+def describe(report: pytest.TestReport | Passed) -> dict[str, Any]:
     """The fields of rpt's PhaseReport."""
-    said: dict[str, Any] = {"when": report.when, "outcome": report.outcome, "duration": report.duration}
+    when = report.when if report.when in PHASES else "call"
+    said: dict[str, Any] = {"when": when, "outcome": report.outcome, "duration": report.duration}
     text = message(report)
     if text is not None:
         said["longrepr"] = text

@@ -21,7 +21,8 @@ from typing import Any
 
 import pytest
 
-from rpt_shim import cache, inventory, reports, surroundings, wire
+from rpt_shim import cache, inventory, marks, reports, stacks, surroundings, wire
+from rpt_shim.board import Board
 from rpt_shim.worker import Worker, describe_warning
 
 #: Modules whose threads or devices do not survive a fork.
@@ -54,6 +55,8 @@ class Server:
         self.listener: socket.socket | None = None
         self.listens_at = ""
         self.seen: dict[str, tuple[int, int]] = {}
+        #: What pytest's configuration says of time limits and reruns.
+        self.rules: dict[str, Any] = {}
 
     # While pytest starts and collects
 
@@ -68,7 +71,14 @@ class Server:
             surroundings.identify(config, identity)
         yield
 
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_load_initial_conftests(self, early_config: pytest.Config, parser: pytest.Parser) -> Any:
+        yield
+        marks.register_options(early_config, parser)
+
     def pytest_configure(self, config: pytest.Config) -> None:
+        marks.register_marks(config)
+        self.rules = marks.configured(config)
         if not config.pluginmanager.hasplugin("xdist"):
             config.addinivalue_line("markers", "xdist_group(name): tests of one group run on one worker.")
 
@@ -115,6 +125,7 @@ class Server:
             "duration_ms": (time.perf_counter() - self.began) * 1000,
             "rootdir": wire.text(config.rootpath),
             "inipath": wire.text(config.inipath) if config.inipath else None,
+            "options": self.settings["options"],
             "python_version": "%d.%d.%d" % sys.version_info[:3],
             "pytest_version": pytest.__version__,
             "holds_failures": cache.holds_failures(config),
@@ -123,6 +134,7 @@ class Server:
             "maxfail": option.maxfail or 0,
             "continue_on_collection_errors": bool(option.continue_on_collection_errors),
             "fork_hazards": self._fork_hazards(),
+            "rules": self.rules,
         }
 
     def _refused(self, option: Any) -> list[str]:
@@ -271,7 +283,8 @@ class Server:
             if fd is not None:
                 os.close(fd)
         self.children = {}
-        output, lifeline = fds[2:]
+        output, lifeline = fds[2:4]
+        stacks.answer(request["stacks_signal"], output)
         surroundings.take_descriptors(output)
         surroundings.die_with(lifeline)
         surroundings.forget_exit_handlers()
@@ -279,8 +292,9 @@ class Server:
 
     def _run_here(self, session: pytest.Session, request: dict[str, Any], fds: list[int]) -> None:
         """Runs in this very process: a spawned worker, or the user's terminal."""
-        output, lifeline = fds[2:]
+        output, lifeline = fds[2:4]
         surroundings.die_with(lifeline)
+        stacks.answer(request["stacks_signal"], output)
         if request["identity"] is None:
             os.close(output)
             self._run(session, request, fds)
@@ -298,12 +312,15 @@ class Server:
 
     def _run(self, session: pytest.Session, request: dict[str, Any], fds: list[int]) -> None:
         work, results = fds[:2]
-        if request["maxfail"]:
-            session.config.option.maxfail = request["maxfail"]
+        # 0: rpt counts by itself.
+        session.config.option.maxfail = request["maxfail"]
+        board = Board(fds[4])
+        os.close(fds[4])
         # Files that failed to collect were counted; -x is about tests from here on.
         session.testsfailed = 0
-        self.worker = Worker(session.config, wire.Results(results), wire.Work(work))
+        self.worker = Worker(session.config, wire.Results(results), wire.Work(work), board, request["protocol"])
         session.config.pluginmanager.register(self.worker, "rpt-worker")
+        session.config.pluginmanager.register(board, "rpt-board")
         try:
             self.worker.run(session)
         finally:

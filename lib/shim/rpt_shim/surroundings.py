@@ -68,6 +68,23 @@ def forget_exit_handlers() -> None:
         finalizer.atexit = False
     # The next finalizer that a test makes registers itself again.
     weakref.finalize._registered_with_atexit = False  # type: ignore[attr-defined]
+    _own_standard_exit_handlers()
+
+
+def _own_standard_exit_handlers() -> None:
+    """The standard library registers these once, at import, for whatever process
+    comes to its end: what a test makes in a worker is theirs too."""
+    if "logging" in sys.modules:
+        atexit.register(sys.modules["logging"].shutdown)
+    process = sys.modules.get("multiprocessing.process")
+    if process is not None:
+        # As multiprocessing's own children do: the server's are not this process's,
+        # and its exit handler ends all that it finds here.
+        process._children = set()
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        util._finalizer_registry.clear()
+        atexit.register(util._exit_function)
 
 
 def own_capture(config: pytest.Config) -> None:

@@ -14,8 +14,8 @@ import json
 import os
 import socket
 
-#: No message carries more descriptors than this (work, result, output, lifeline).
-MAX_FDS = 4
+#: No message carries more descriptors than this (work, result, output, lifeline, board).
+MAX_FDS = 5
 
 #: Longer texts are cut: a record must stay below what a reader accepts (64 MiB).
 MAX_TEXT = 8 << 20
@@ -39,6 +39,11 @@ def text(value: object) -> str:
 def encode(message: object) -> bytes:
     # Every text in a message went through `text`, so that UTF-8 can carry it.
     return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+
+
+def line(*message: object) -> bytes:
+    """A message of the result pipe."""
+    return encode(message) + b"\n"
 
 
 class Control:
@@ -99,7 +104,7 @@ class Results:
         self.owner = os.getpid()
 
     def send(self, *message: object) -> None:
-        self.send_bytes(encode(message) + b"\n")
+        self.send_bytes(line(*message))
 
     def send_bytes(self, data: bytes) -> None:
         if os.getpid() != self.owner:

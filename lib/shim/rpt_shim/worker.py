@@ -1,32 +1,70 @@
 """Owns running items in a worker: the loop, and what is said of each test.
 
 Every item goes through `pytest_runtest_protocol` with its real `nextitem`, so
-that hooks, wrappers and fixtures of every scope behave as in pytest's own loop.
+that hooks, wrappers and fixtures of every scope behave as in pytest's own loop; or,
+where it is known that nobody can tell the difference, through `light`.
 """
 
 from __future__ import annotations
 
 import time
 import traceback
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from rpt_shim import reports, wire
+from rpt_shim import light, reports, wire
+from rpt_shim.board import Board
+from rpt_shim.light import Light
+
+# The scopes whose fixtures many tests share, and their places in what is said of them.
+SHARED_SCOPES = {"module": 0, "package": 0, "session": 1}
+
+# What is less than this, in seconds, is not worth a message.
+NOTABLE_S = 0.001
 
 
 class Worker:
     """The plugin that is active where tests run."""
 
-    def __init__(self, config: pytest.Config, results: wire.Results, work: wire.Work) -> None:
+    def __init__(
+        self,
+        config: pytest.Config,
+        results: wire.Results,
+        work: wire.Work,
+        board: Board,
+        protocol: str = "full",
+    ) -> None:
+        """`protocol`: `full`, or `auto` and `light` for the light one where an item
+        qualifies, `light` also with versions of pytest it was not tested with."""
         self.config = config
+        self.board = board
         self.results = results
         self.work = work
-        self.reported: list[pytest.TestReport] = []
+        self.reported: list[pytest.TestReport | reports.Passed] = []
+        #: What is said with the next thing that must be said at once.
+        self.unsaid = b""
+        # What shared fixtures took to set up in the current item, in seconds, by place.
+        self.set_up = [0.0, 0.0]
+        # How much of the set-up that goes on is that of fixtures it asked for.
+        self.nested = 0.0
         self.asks_status = _foreign_status_hook(config)
+        #: Of the session, why no item takes the light protocol.
+        self.refusal = None
+        self.light: Light | None = None
+        if protocol == "full":
+            self.refusal = "--protocol full"
+        else:
+            self.refusal = light.refusal_of_session(config, untested=protocol == "light")
+        if self.refusal is None:
+            self.light = Light(config, board, self.asks_status)
+        #: How many items took the full protocol for which reason; None: the light one.
+        self.took: dict[str | None, int] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.reported.append(report)
+        self.board.reported(report)
         # pytest 9 turns a test failed because of its subtests while the terminal
         # asks for the report's status; plugins may do the like.
         if self.asks_status or len(self.reported) > 3 or not reports.is_plain_pass(report):
@@ -37,44 +75,94 @@ class Worker:
     ) -> None:
         self.results.send("warning", describe_warning(warning_message, when, nodeid))
 
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Iterator[None]:
+        place = SHARED_SCOPES.get(fixturedef.scope)
+        if place is None:
+            yield
+            return
+        outer, self.nested = self.nested, 0.0
+        began = time.perf_counter()
+        yield
+        took = time.perf_counter() - began
+        self.set_up[place] += took - self.nested
+        self.nested = outer + took
+
     def run(self, session: pytest.Session) -> bool:
         """Runs what the dispatcher sends, until its queue ends or the session stops."""
+        try:
+            return self._run_all(session)
+        finally:
+            if self.light is not None:
+                self.light.park()
+            self.results.send_bytes(self.unsaid)
+            self.results.send("protocol", list(self.took.items()))
+
+    def _run_all(self, session: pytest.Session) -> bool:
         items = session.items
         while not self.work.ended:
             current = self.work.take()
             while current is not None:
-                self.results.send("start", current)
+                self._say(b'["start",%d]\n' % current)
                 following = self.work.take()
                 nextitem = None if following is None else items[following]
                 self._run_one(items[current], nextitem, current)
                 if session.shouldfail or session.shouldstop:
                     stopped = session.shouldfail or session.shouldstop
-                    self.results.send("stop", bool(session.shouldfail), wire.text(stopped))
+                    self._say(wire.line("stop", bool(session.shouldfail), wire.text(stopped)))
                     return True
+                if following is None:
+                    # It may wait for long now.
+                    self._say(b"")
                 current = following
         return True
 
+    def _say(self, line: bytes) -> None:
+        """Says a line, and what was left unsaid before, with one system call."""
+        self.results.send_bytes(self.unsaid + line)
+        self.unsaid = b""
+
     def _run_one(self, item: pytest.Item, nextitem: pytest.Item | None, number: int) -> None:
         self.reported = []
+        self.board.begins()
+        self.set_up = [0.0, 0.0]
+        self.nested = 0.0
         began = time.time()
         try:
-            item.config.hook.pytest_runtest_protocol(item=item, nextitem=nextitem)
+            self._run_protocol(item, nextitem)
         except (KeyboardInterrupt, pytest.exit.Exception) as interrupt:
             kind = "KeyboardInterrupt" if isinstance(interrupt, KeyboardInterrupt) else "pytest.exit"
             reason = wire.text(getattr(interrupt, "msg", None) or str(interrupt))
             code = getattr(interrupt, "returncode", None)
             said = f"{kind}: {reason}" if reason else kind
-            self.results.send("interrupt", number, began, self._described(), said, code)
+            self._say_set_up()
+            self._say(wire.line("interrupt", number, began, self._described(), said, code))
             raise
         except BaseException:
-            self.results.send("internal_error", number, wire.text(traceback.format_exc()))
+            self._say(wire.line("internal_error", number, wire.text(traceback.format_exc())))
             raise
+        self._say_set_up()
         reported = self.reported
         if len(reported) == 3 and all(map(reports.is_plain_pass, reported)):
             duration = reported[0].duration + reported[1].duration + reported[2].duration
-            self.results.send_bytes(b'["pass",%d,%.6f,%.6f]\n' % (number, began, duration))
+            # Said with the begin of the next test, which follows at once.
+            self.unsaid = b'["pass",%d,%.6f,%.6f]\n' % (number, began, duration)
         else:
-            self.results.send("test", number, began, self._described())
+            self._say(wire.line("test", number, began, self._described()))
+
+    def _run_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
+        refusal = self.refusal if self.light is None else self.light.refusal(item)
+        self.took[refusal] = self.took.get(refusal, 0) + 1
+        if refusal is None and self.light is not None:
+            self.light.run(item, nextitem, self.reported)
+            return
+        if self.light is not None:
+            self.light.park()
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=nextitem)
+
+    def _say_set_up(self) -> None:
+        if max(self.set_up) >= NOTABLE_S:
+            self._say(wire.line("set_up", *self.set_up))
 
     def _described(self) -> list[dict[str, Any]]:
         """The reports, with passing subtests only counted: there can be thousands."""

@@ -3,37 +3,48 @@
 from __future__ import annotations
 
 import json
-import os
+import tempfile
 
 import pytest
 
-from rpt_shim import wire
+from rpt_shim import board, wire
 from rpt_shim.worker import Worker
 
 
 class InProcess:
-    """Takes the place of pytest's loop, as the server does."""
+    """Takes the place of pytest's loop, as the server does. What was said is in
+    `lines`, how many items took which protocol in `took`."""
 
-    def __init__(self, order):
+    def __init__(self, order=None, protocol="full"):
+        #: Items by number; without: all of them.
         self.order = order
+        self.protocol = protocol
         self.lines = []
+        self.took = {}
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session):
-        work_read, work_write = os.pipe()
-        results_read, results_write = os.pipe()
-        os.write(work_write, b"".join(number.to_bytes(4, "little") for number in self.order))
-        os.close(work_write)
-        worker = Worker(session.config, wire.Results(results_write), wire.Work(work_read))
-        session.config.pluginmanager.register(worker)
-        try:
-            return worker.run(session)
-        finally:
-            session.config.pluginmanager.unregister(worker)
-            os.close(results_write)
-            os.close(work_read)
-            with os.fdopen(results_read, "rb") as lines:
-                self.lines = [json.loads(line) for line in lines]
+        order = range(len(session.items)) if self.order is None else self.order
+        with tempfile.TemporaryFile() as page:
+            page.write(bytes(board.SIZE))
+            page.flush()
+            self.board = board.Board(page.fileno())
+        # Files in place of pipes: nobody reads while it runs.
+        with tempfile.TemporaryFile() as work, tempfile.TemporaryFile() as results:
+            work.write(b"".join(number.to_bytes(4, "little") for number in order))
+            work.seek(0)
+            worker = Worker(
+                session.config, wire.Results(results.fileno()), wire.Work(work.fileno()), self.board, self.protocol
+            )
+            session.config.pluginmanager.register(worker)
+            session.config.pluginmanager.register(self.board, "rpt-board")
+            try:
+                return worker.run(session)
+            finally:
+                session.config.pluginmanager.unregister(worker)
+                results.seek(0)
+                *self.lines, (_, took) = map(json.loads, results)
+                self.took = dict(map(tuple, took))
 
 
 def run(pytester, source, order, *args):
@@ -130,3 +141,60 @@ def test_passing_subtests_are_counted_and_failing_ones_kept(pytester):
         assert [report["subtest"] for report in failing] == ["(i=3)"]
         assert reports[-1]["passing_subtests"] == 4
     assert any(report["outcome"] == "failed" for report in reports)
+
+
+def test_the_board_says_what_is_done(pytester):
+    source = """
+        import pytest
+        @pytest.fixture(autouse=True, scope="session")
+        def reads(pytestconfig):
+            global page
+            page = pytestconfig.pluginmanager.get_plugin("rpt-board").page
+        def note():
+            length = int.from_bytes(page[2:4], "little")
+            print("BOARD", page[0], page[1], page[4:4 + length].decode())
+        @pytest.fixture(scope="module")
+        def outer(inner):
+            note(); yield; note()
+        @pytest.fixture(scope="session")
+        def inner():
+            note(); yield; note()
+        @pytest.fixture
+        def failing(outer):
+            yield; note(); assert 0
+        def test_it(failing):
+            note(); assert 0
+    """
+    lines = run(pytester, source, [0])
+    said = [text for report in lines[-1][3] for _, text in report.get("sections", [])]
+    noted = list(dict.fromkeys(line for text in said for line in text.splitlines() if line.startswith("BOARD")))
+    assert noted == [
+        "BOARD 1 0 session fixture 'inner'",
+        "BOARD 1 0 module fixture 'outer'",
+        "BOARD 2 0 ",
+        "BOARD 3 2 function fixture 'failing'",
+        "BOARD 3 2 module fixture 'outer'",
+        "BOARD 3 2 session fixture 'inner'",
+    ]
+
+
+def test_what_shared_fixtures_took_is_said_of_the_test_that_set_them_up(pytester):
+    source = """
+        import pytest, time
+        @pytest.fixture(scope="session")
+        def base(): time.sleep(0.02)
+        @pytest.fixture(scope="module")
+        def data(request):
+            time.sleep(0.01)
+            request.getfixturevalue("base")
+        @pytest.fixture
+        def own(): time.sleep(0.01)
+        def test_a(own, data): pass
+        def test_b(own, data): pass
+    """
+    lines = run(pytester, source, [0, 1])
+    assert [line[0] for line in lines] == ["start", "set_up", "pass", "start", "pass"]
+    module, session = lines[1][1:]
+    assert 0.01 <= module < session
+    assert session >= 0.02
+    assert lines[2][3] >= module + session

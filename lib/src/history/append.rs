@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::canonical::{CanonicalResult, micros};
 use super::select::RunFilter;
 use super::{RunHead, runs};
-use crate::flaky::{Around, Counts, Recent, Statistics};
+use crate::flaky::{Around, Counts, Recent, RecentTimes, Statistics, Took};
 use crate::outcome::{Outcome, Phase};
 use crate::record::{RunComplete, TestResult};
 
@@ -21,6 +21,8 @@ pub(super) struct Entry {
     pub(super) node_id: String,
     pub(super) outcome: Outcome,
     pub(super) duration_us: i64,
+    pub(super) module_setup_us: Option<i64>,
+    pub(super) session_setup_us: Option<i64>,
     pub(super) message: Option<String>,
     pub(super) phase: Option<Phase>,
     pub(super) cause: Option<String>,
@@ -38,6 +40,8 @@ impl Entry {
             node_id: result.node_id.clone(),
             outcome: result.outcome,
             duration_us: micros(result.duration_ms),
+            module_setup_us: result.module_setup_ms.map(micros),
+            session_setup_us: result.session_setup_ms.map(micros),
             message: result.message.clone(),
             phase: result.when.filter(|phase| *phase != Phase::Call),
             cause: result.cause.clone(),
@@ -52,6 +56,11 @@ impl Entry {
     pub(super) fn text_bytes(&self) -> usize {
         let texts = [&self.message, &self.cause, &self.wasxfail, &self.attempts, &self.worker, &self.symbol_addresses];
         self.node_id.len() + texts.into_iter().flatten().map(String::len).sum::<usize>()
+    }
+
+    fn took(&self) -> Took {
+        let set_up_us = self.module_setup_us.unwrap_or(0).saturating_add(self.session_setup_us.unwrap_or(0));
+        Took { whole_us: self.duration_us, set_up_us }
     }
 
     pub(super) fn canonical(&self) -> CanonicalResult<'_> {
@@ -213,11 +222,14 @@ impl RunWriter {
             || entry.wasxfail.is_some()
             || entry.attempts.is_some()
             || entry.symbol_addresses.is_some()
+            || entry.module_setup_us.is_some()
+            || entry.session_setup_us.is_some()
         {
             connection
                 .prepare_cached(
-                    "INSERT INTO detail (run, test, nth, phase, cause, wasxfail, attempts, symbol_addresses)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                    "INSERT INTO detail (run, test, nth, phase, cause, wasxfail, attempts, symbol_addresses,
+                                         module_setup_us, session_setup_us)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
                 )?
                 .execute(params![
                     self.run,
@@ -227,7 +239,9 @@ impl RunWriter {
                     entry.cause,
                     entry.wasxfail,
                     entry.attempts,
-                    entry.symbol_addresses
+                    entry.symbol_addresses,
+                    entry.module_setup_us,
+                    entry.session_setup_us
                 ])?;
         }
         Ok(())
@@ -306,14 +320,18 @@ pub(super) fn recompute(
 ) -> rusqlite::Result<HashMap<i64, Statistics>> {
     let mut all: HashMap<i64, Statistics> = HashMap::new();
     let mut results = connection.prepare_cached(
-        "SELECT test, outcome, duration_us FROM result WHERE run = ?1 AND test BETWEEN ?2 AND ?3 ORDER BY test, nth",
+        "SELECT test, outcome, duration_us, nth FROM result WHERE run = ?1 AND test BETWEEN ?2 AND ?3 ORDER BY test, nth",
     )?;
     for &(run, started_at_us) in runs {
+        let set_up_us = set_up_us(connection, run)?;
         let mut rows = results.query(params![run, tests.start(), tests.end()])?;
         while let Some(row) = rows.next()? {
             let outcome = outcome_at(row, 1)?;
             if Counts::of(outcome).is_some() {
-                all.entry(row.get(0)?).or_default().push(outcome, row.get(2)?, started_at_us);
+                let (test, nth) = (row.get(0)?, row.get(3)?);
+                let set_up_us = set_up_us.get(&(test, nth)).copied().unwrap_or(0);
+                let took = Took { whole_us: row.get(2)?, set_up_us };
+                all.entry(test).or_default().push(outcome, took, started_at_us);
             }
         }
     }
@@ -351,6 +369,16 @@ pub(super) fn forget_oldest(connection: &Connection, runs: &[(i64, i64)], count:
     Ok(())
 }
 
+/// What shared fixtures took of the results of a run, by test and nth: few have any.
+fn set_up_us(connection: &Connection, run: i64) -> rusqlite::Result<HashMap<(i64, i64), i64>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT test, nth, coalesce(module_setup_us, 0) + coalesce(session_setup_us, 0) FROM detail
+         WHERE run = ?1 AND (module_setup_us IS NOT NULL OR session_setup_us IS NOT NULL)",
+    )?;
+    let rows = statement.query_map([run], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?;
+    rows.collect()
+}
+
 /// Takes a run out, its results included. The statistics still count it: rebuild them.
 pub(super) fn delete_run(connection: &Connection, run: i64) -> rusqlite::Result<()> {
     connection.execute("DELETE FROM result WHERE run = ?1", [run])?;
@@ -379,6 +407,7 @@ pub(super) fn statistics_at(row: &rusqlite::Row, first: usize) -> rusqlite::Resu
         flips: row.get(first + 9)?,
         last_decided: row.get(first + 10)?,
         recent: Recent(row.get(first + 11)?),
+        recent_times: RecentTimes(row.get(first + 12)?),
     })
 }
 
@@ -390,9 +419,9 @@ fn count(connection: &Connection, test: i64, entry: &Entry, run_us: i64) -> rusq
     let mut statistics = statistics_of(connection, test)?.unwrap_or_default();
     if statistics.is_late(run_us) {
         let around = around(connection, test, run_us, statistics.newer_needed(entry.outcome, run_us))?;
-        statistics.insert(entry.outcome, entry.duration_us, run_us, around);
+        statistics.insert(entry.outcome, entry.took(), run_us, around);
     } else {
-        statistics.push(entry.outcome, entry.duration_us, run_us);
+        statistics.push(entry.outcome, entry.took(), run_us);
     }
     write_statistics(connection, test, &statistics)
 }
@@ -401,7 +430,7 @@ fn statistics_of(connection: &Connection, test: i64) -> rusqlite::Result<Option<
     connection
         .prepare_cached(
             "SELECT total_runs, pass_count, fail_count, skip_count, duration_sum_us, last_outcome, last_run_us, streak,
-                    streak_broken_us, flips, last_decided, recent
+                    streak_broken_us, flips, last_decided, recent, recent_times
              FROM statistics WHERE test = ?1",
         )?
         .query_row([test], |row| statistics_at(row, 0))
@@ -451,15 +480,17 @@ fn write_statistics(connection: &Connection, test: i64, statistics: &Statistics)
     connection
         .prepare_cached(
             "INSERT INTO statistics (test, total_runs, pass_count, fail_count, skip_count, duration_sum_us,
-                                     last_outcome, last_run_us, streak, streak_broken_us, flips, last_decided, recent)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+                                     last_outcome, last_run_us, streak, streak_broken_us, flips, last_decided, recent,
+                                     recent_times)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
              ON CONFLICT (test) DO UPDATE SET
                  total_runs = excluded.total_runs, pass_count = excluded.pass_count,
                  fail_count = excluded.fail_count, skip_count = excluded.skip_count,
                  duration_sum_us = excluded.duration_sum_us, last_outcome = excluded.last_outcome,
                  last_run_us = excluded.last_run_us, streak = excluded.streak,
                  streak_broken_us = excluded.streak_broken_us, flips = excluded.flips,
-                 last_decided = excluded.last_decided, recent = excluded.recent",
+                 last_decided = excluded.last_decided, recent = excluded.recent,
+                 recent_times = excluded.recent_times",
         )?
         .execute(params![
             test,
@@ -475,6 +506,7 @@ fn write_statistics(connection: &Connection, test: i64, statistics: &Statistics)
             statistics.flips,
             statistics.last_decided,
             statistics.recent.0,
+            statistics.recent_times.0,
         ])
         .map(drop)
 }

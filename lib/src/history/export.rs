@@ -11,7 +11,8 @@ use super::select::{RunFilter, TestFilter, iso};
 use super::store::Store;
 use super::{HistoryError, Run};
 use crate::outcome::{Outcome, Phase};
-use crate::record::{Record, RunComplete, TestResult};
+use crate::record::{Attempt, Record, RunComplete, TestResult};
+use crate::result::is_flaky;
 use crate::stream::{Form, StreamError, Writer};
 
 /// Why an export stopped.
@@ -125,7 +126,8 @@ impl Store {
             .connection
             .prepare_cached(
                 "SELECT test.node_id, result.outcome, result.duration_us, message.text, worker.name, detail.phase,
-                        detail.cause, detail.wasxfail, detail.attempts, detail.symbol_addresses
+                        detail.cause, detail.wasxfail, detail.attempts, detail.symbol_addresses,
+                        detail.module_setup_us, detail.session_setup_us
                  FROM result JOIN test ON test.test = result.test
                  LEFT JOIN message ON message.message = result.message
                  LEFT JOIN worker ON worker.worker = result.worker
@@ -148,16 +150,22 @@ fn result_at(row: &rusqlite::Row) -> rusqlite::Result<TestResult> {
             rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
         }
     };
+    let outcome = outcome_at(row, 1)?;
+    let attempts: Vec<Attempt> =
+        attempts.map_or(Ok(Vec::new()), |text| serde_json::from_str(&text)).map_err(unreadable(8))?;
     Ok(TestResult {
         node_id: row.get(0)?,
-        outcome: outcome_at(row, 1)?,
+        outcome,
+        flaky: is_flaky(outcome, &attempts),
         duration_ms: milliseconds(row.get(2)?),
         message: row.get(3)?,
         worker: row.get(4)?,
         when: row.get::<_, Option<String>>(5)?.as_deref().and_then(Phase::from_name),
         cause: row.get(6)?,
         wasxfail: row.get(7)?,
-        attempts: attempts.map_or(Ok(Vec::new()), |text| serde_json::from_str(&text)).map_err(unreadable(8))?,
+        attempts,
+        module_setup_ms: row.get::<_, Option<i64>>(10)?.map(milliseconds),
+        session_setup_ms: row.get::<_, Option<i64>>(11)?.map(milliseconds),
         symbol_addresses: addresses.map(|text| serde_json::from_str(&text)).transpose().map_err(unreadable(9))?,
         ..TestResult::default()
     })
@@ -175,6 +183,9 @@ fn totals(run: &Run) -> RunComplete {
         xfailed: count(4),
         xpassed: count(5),
         not_run: count(6),
+        // History keeps attempts with their results, and no quarantine.
+        flaky: 0,
+        quarantined: 0,
         deselected: run.deselected.max(0) as u64,
         collection_errors: run.collection_errors.max(0) as u64,
         duration_ms: run.duration_us.map_or(0.0, milliseconds),

@@ -7,6 +7,7 @@
 //! - `ingest`: recording a stream from a pipe. `import`, `export`: runs from and to files.
 //! - `summaries`: what the other stages read. `select` (pure): which runs, which tests.
 //!   `runs`, `trail`: reading runs, and all results of one test.
+//! - `durations`: what a time limit needs.
 //! - `merge`: one verdict over the shards of a run. `junit_writer`: results as one JUnit file.
 //! - `verdicts`, `failures`, `compare`, `slowest`, `trends`: answers. `upkeep`: prune, check, vacuum.
 //! - `rows`, `show`: the records that rpt-history writes. `table` (pure): the same for people.
@@ -18,6 +19,7 @@ mod append;
 mod canonical;
 mod checkout;
 pub mod compare;
+mod durations;
 mod export;
 pub mod failures;
 mod head;
@@ -31,6 +33,7 @@ pub mod rows;
 mod runs;
 mod schema;
 pub mod select;
+mod set_up;
 pub mod show;
 pub mod slowest;
 mod store;
@@ -42,6 +45,7 @@ pub mod upkeep;
 pub mod verdicts;
 
 pub use canonical::{RunHasher, is_run_id, micros};
+pub use durations::recent_passes;
 pub use export::ExportError;
 pub use head::RunHead;
 pub use ingest::{IngestError, Ingested, IngestedRun, Tee, record_stream};

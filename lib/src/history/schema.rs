@@ -7,11 +7,13 @@
 
 use rusqlite::Connection;
 
+use super::append;
+
 /// Marks the file as rpt's: "rpth" in SQLite's header.
 const APPLICATION_ID: i64 = 0x7270_7468;
 
 /// One step for each version: step 0 makes version 1.
-const MIGRATIONS: &[&str] = &[VERSION_1];
+const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2];
 
 /// The newest version.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
@@ -102,6 +104,14 @@ CREATE TABLE statistics (
 );
 ";
 
+/// What fixtures of module (and package) and of session scope took of a result, null below a
+/// millisecond; and, packed, what the newest results of a test took without them.
+const VERSION_2: &str = "
+ALTER TABLE detail ADD COLUMN module_setup_us BIGINT;
+ALTER TABLE detail ADD COLUMN session_setup_us BIGINT;
+ALTER TABLE statistics ADD COLUMN recent_times BIGINT NOT NULL DEFAULT 0;
+";
+
 /// What a file holds, by its header.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Content {
@@ -133,6 +143,10 @@ pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     };
     for step in MIGRATIONS.iter().skip(from as usize) {
         transaction.execute_batch(step)?;
+    }
+    if from == 1 {
+        // Its results have the times that version 2 keeps with the statistics.
+        append::rebuild(&transaction)?;
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", VERSION)?;

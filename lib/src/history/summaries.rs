@@ -27,17 +27,36 @@ impl Store {
     /// Calls `see` with what history knows of each test, in the order in which they were first seen.
     pub fn each_summary(&self, mut see: impl FnMut(TestSummary)) -> Result<(), HistoryError> {
         self.read(|| {
+            // Two tables in the order of their keys, side by side: a join would look up each test.
+            let mut names = self.connection.prepare("SELECT test, node_id FROM test ORDER BY test")?;
+            let mut names = names.query([])?;
             let mut statement = self.connection.prepare(
-                "SELECT test.node_id, total_runs, pass_count, fail_count, skip_count, duration_sum_us, last_outcome,
-                        last_run_us, streak, streak_broken_us, flips, last_decided, recent
-                 FROM statistics JOIN test ON test.test = statistics.test ORDER BY statistics.test",
+                "SELECT test, total_runs, pass_count, fail_count, skip_count, duration_sum_us, last_outcome,
+                        last_run_us, streak, streak_broken_us, flips, last_decided, recent, recent_times
+                 FROM statistics ORDER BY test",
             )?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
-                see(statistics_at(row, 1)?.summary(row.get(0)?));
+                let test: i64 = row.get(0)?;
+                while let Some(name) = names.next()? {
+                    let named: i64 = name.get(0)?;
+                    if named == test {
+                        see(statistics_at(row, 1)?.summary(name.get(1)?));
+                    }
+                    if named >= test {
+                        break;
+                    }
+                }
             }
             Ok(())
         })
+    }
+
+    /// Of how many tests it knows at the most.
+    pub fn most_tests(&self) -> Result<usize, HistoryError> {
+        let sql = "SELECT coalesce(max(test), 0) FROM test";
+        let most: i64 = self.connection.query_row(sql, [], |row| row.get(0)).map_err(|source| self.error(source))?;
+        Ok(usize::try_from(most).unwrap_or(0))
     }
 
     /// The same over the runs of a filter only, for the tests of a filter. Without a run filter it

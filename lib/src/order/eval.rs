@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use super::{Strategy, arrange};
-use crate::estimate::Estimates;
+use crate::estimate::{Estimates, SetUp};
 use crate::flaky::{Counts, Statistics};
 use crate::outcome::Outcome;
 use crate::record::{OrderEval, OrderScore};
@@ -99,7 +99,7 @@ fn scores(past: &PastRuns, run: &PastRun, real: &[bool], known: &HashMap<usize, 
     let subject =
         |(result, summary): (&PastResult, _)| Subject { node_id: &past.ids[result.test], group: None, summary };
     let subjects: Vec<Subject> = run.results.iter().zip(summaries.iter().map(Option::as_ref)).map(subject).collect();
-    let estimates = Estimates::of(&subjects);
+    let estimates = Estimates::of(&subjects, SetUp::default());
     let times: Vec<u64> = run.results.iter().map(|result| result.duration_us).collect();
     let mut scores: Vec<Score> = COMPARED
         .iter()

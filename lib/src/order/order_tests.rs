@@ -3,6 +3,7 @@
 use proptest::prelude::{Strategy as _, any, prop, prop_assert, prop_assert_eq, proptest};
 
 use super::*;
+use crate::estimate::SetUp;
 use crate::summary::TestSummary;
 
 const ALL: [Strategy; 9] = [
@@ -44,7 +45,7 @@ fn arranged<'a>(lines: &[Line<'a>], strategy: Strategy, keep: Keep, seed: u64) -
         .zip(&summaries)
         .map(|(line, summary)| Subject { node_id: line.0, group: line.1, summary: summary.as_ref() })
         .collect();
-    let order = arrange(&subjects, &Estimates::of(&subjects), strategy, keep, seed);
+    let order = arrange(&subjects, &Estimates::of(&subjects, SetUp::default()), strategy, keep, seed);
     order.into_iter().map(|placed| lines[placed.subject].0).collect()
 }
 
@@ -197,7 +198,7 @@ proptest! {
     ) {
         let summaries: Vec<_> = suite.iter().map(|line| line.2.map(summary_of)).collect();
         let subjects = subjects_of(&suite, &summaries);
-        let placed = arrange(&subjects, &Estimates::of(&subjects), strategy, keep, seed);
+        let placed = arrange(&subjects, &Estimates::of(&subjects, SetUp::default()), strategy, keep, seed);
         let order: Vec<usize> = placed.into_iter().map(|placed| placed.subject).collect();
         let mut sorted = order.clone();
         sorted.sort_unstable();

@@ -1,9 +1,11 @@
 //! Owns what people see of a run: progress while it is on, failures as pytest
 //! prints them, and the summary. Writes text, never records.
 
+mod flaky;
 mod progress;
 mod text;
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Instant;
 
@@ -26,6 +28,8 @@ pub struct View {
     pub color: Color,
     /// The terminal belongs to the tests (`-n 0`): no progress view.
     pub terminal_taken: bool,
+    /// Say at the end how many items took which protocol.
+    pub explain_protocol: bool,
 }
 
 /// The view on one run.
@@ -33,9 +37,12 @@ pub struct Report {
     view: View,
     progress: Progress,
     failures: Vec<TestResult>,
+    /// Tests that passed after a failure.
+    flaky: Vec<TestResult>,
     not_run: Vec<(Box<str>, Box<str>)>,
     passing_subtests: u64,
     warnings: Vec<Warning>,
+    took: BTreeMap<Option<String>, u64>,
     notes: Vec<String>,
     began: Instant,
 }
@@ -48,9 +55,11 @@ impl Report {
             progress: Progress::new(shown, total, view.color.wanted(&std::io::stderr())),
             view,
             failures: Vec::new(),
+            flaky: Vec::new(),
             not_run: Vec::new(),
             passing_subtests: 0,
             warnings: Vec::new(),
+            took: BTreeMap::new(),
             notes: Vec::new(),
             began: Instant::now(),
         }
@@ -65,6 +74,8 @@ impl Report {
         } else if result.outcome == Outcome::NotRun {
             let cause = result.cause.unwrap_or_default();
             self.not_run.push((result.node_id.into(), cause.into()));
+        } else if result.flaky {
+            self.flaky.push(result);
         }
     }
 
@@ -84,6 +95,14 @@ impl Report {
     /// pytest recorded a warning.
     pub fn warning(&mut self, warning: Warning) {
         self.warnings.push(warning);
+    }
+
+    /// A worker tells how many items took the full protocol for which reason, or the
+    /// light one for none.
+    pub fn protocol(&mut self, took: Vec<(Option<String>, u64)>) {
+        for (reason, count) in took {
+            *self.took.entry(reason).or_default() += count;
+        }
     }
 
     /// Something people should know; shown now and not again.
@@ -129,9 +148,14 @@ impl Report {
         if !self.view.quiet {
             text.collect_errors(end.collect_errors);
             text.failures(&self.failures);
+            text.flaky(&self.flaky);
             text.warnings(&self.warnings);
             text.short_summary(end, &self.failures, &self.not_run);
+            text.flaky_summary(&self.flaky, self.failures.is_empty() && self.not_run.is_empty());
             text.totals(end, self.passing_subtests, self.warnings.len(), self.began.elapsed());
+        }
+        if self.view.explain_protocol {
+            text.protocols(&self.took);
         }
         for note in &self.notes {
             text.line(&format!("rpt-run: {note}"));

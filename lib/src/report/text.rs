@@ -29,7 +29,7 @@ impl Style {
     }
 
     /// `===== title =====`, as wide as the terminal.
-    fn rule(self, fill: char, title: &str) -> String {
+    pub(super) fn rule(self, fill: char, title: &str) -> String {
         let room = self.width.saturating_sub(title.chars().count() + 2);
         let left = (room / 2).max(1);
         let right = room.saturating_sub(left).max(1);
@@ -41,12 +41,12 @@ impl Style {
 const RED: &str = "31";
 const BOLD_RED: &str = "1;31";
 const GREEN: &str = "32";
-const YELLOW: &str = "33";
+pub(super) const YELLOW: &str = "33";
 
 /// A report under construction.
 pub(super) struct Text<'a> {
     out: &'a mut Vec<u8>,
-    style: Style,
+    pub(super) style: Style,
 }
 
 impl<'a> Text<'a> {
@@ -59,7 +59,7 @@ impl<'a> Text<'a> {
         self.out.push(b'\n');
     }
 
-    fn painted(&mut self, code: &str, text: &str) {
+    pub(super) fn painted(&mut self, code: &str, text: &str) {
         let painted = self.style.paint(code, text);
         self.line(&painted);
     }
@@ -72,6 +72,17 @@ impl<'a> Text<'a> {
         for error in errors {
             self.painted(BOLD_RED, &self.style.rule('_', &format!("ERROR collecting {}", one_line(&error.file_path))));
             self.line(error.message.trim_end());
+        }
+    }
+
+    /// How many items took the light protocol, and why others did not.
+    pub(super) fn protocols(&mut self, took: &BTreeMap<Option<String>, u64>) {
+        self.line(&self.style.rule('=', "protocol"));
+        for (reason, count) in took {
+            match reason {
+                None => self.line(&format!("{count:>7} light")),
+                Some(reason) => self.line(&format!("{count:>7} full: {}", one_line(reason))),
+            }
         }
     }
 
@@ -115,7 +126,7 @@ impl<'a> Text<'a> {
     }
 
     /// pytest's text, with the indentation of its first line, which `longreprtext` strips.
-    fn longrepr(&mut self, text: &str) {
+    pub(super) fn longrepr(&mut self, text: &str) {
         self.line("");
         let is_source = ["def ", "async def ", "class ", "@"].iter().any(|start| text.starts_with(start));
         let indent = if is_source { "    " } else { "" };
@@ -161,7 +172,12 @@ impl<'a> Text<'a> {
                 Some(cause) => cause.as_str(),
                 None => crash_line(result.message.as_deref().unwrap_or_default()),
             };
-            self.named(word, &result.node_id, reason);
+            let noted = match (result.quarantined, result.flaky) {
+                (true, _) => format!("(in quarantine) {reason}"),
+                (false, true) => format!("(flaky) {reason}"),
+                (false, false) => reason.to_string(),
+            };
+            self.named(word, &result.node_id, &noted);
         }
         // After an interruption thousands may share one cause.
         let mut by_cause: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -177,8 +193,8 @@ impl<'a> Text<'a> {
         }
     }
 
-    fn named(&mut self, word: &str, id: &str, reason: &str) {
-        let code = if word == "NOT RUN" { YELLOW } else { RED };
+    pub(super) fn named(&mut self, word: &str, id: &str, reason: &str) {
+        let code = if matches!(word, "NOT RUN" | "FLAKY") { YELLOW } else { RED };
         let id = shortened(&one_line(id));
         let head = format!("{} {id}", self.style.paint(code, word));
         let room = self.style.width.saturating_sub(word.len() + 1 + id.chars().count() + 3);
@@ -213,6 +229,8 @@ impl<'a> Text<'a> {
         let counts = [
             (end.tally.of(Outcome::Failed), "failed"),
             (end.tally.of(Outcome::Passed), "passed"),
+            (end.tally.flaky(), "flaky"),
+            (end.tally.quarantined(), "in quarantine"),
             (end.tally.of(Outcome::Skipped) + end.skipped_files.len() as u64, "skipped"),
             (end.deselected, "deselected"),
             (end.tally.of(Outcome::Xfailed), "xfailed"),
@@ -225,10 +243,10 @@ impl<'a> Text<'a> {
         let parts: Vec<String> =
             counts.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
         let said = if parts.is_empty() { "no tests ran".to_string() } else { parts.join(", ") };
-        let bad = end.tally.of(Outcome::Failed) + end.tally.of(Outcome::NotRun) + errors > 0;
+        let bad = end.tally.of(Outcome::Failed) + end.tally.of(Outcome::NotRun) + errors > end.tally.quarantined();
         let color = match (bad, end.ending, end.tally.of(Outcome::Passed)) {
-            (false, Ending::Complete, 1..) => GREEN,
-            (false, Ending::Complete, 0) => YELLOW,
+            (false, Ending::Complete, 1..) if end.tally.flaky() + end.tally.quarantined() == 0 => GREEN,
+            (false, Ending::Complete, _) => YELLOW,
             _ => RED,
         };
         self.painted(color, &self.style.rule('=', &format!("{said} in {:.2}s", took.as_secs_f64())));
@@ -236,7 +254,7 @@ impl<'a> Text<'a> {
 }
 
 /// pytest's heading of a failure: the names after the file, joined with dots.
-fn headline(node_id: &str) -> String {
+pub(super) fn headline(node_id: &str) -> String {
     let id = TestId::parse(node_id);
     let names = id.names.replace("::", ".");
     let name = if names.is_empty() { id.file.to_string() } else { names };
@@ -247,7 +265,7 @@ fn headline(node_id: &str) -> String {
 }
 
 /// The line that says why: pytest's first `E   ` line, else the last line.
-fn crash_line(message: &str) -> &str {
+pub(super) fn crash_line(message: &str) -> &str {
     let marked = message.lines().find_map(|line| line.strip_prefix("E  ")).map(str::trim);
     marked.filter(|line| !line.is_empty()).unwrap_or_else(|| last_line(message))
 }

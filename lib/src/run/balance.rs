@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::dispatcher::State;
-use super::host::Host;
+use super::host::{Host, Manner};
 use super::plan::{Unit, cut};
 use super::slot::Slot;
 use crate::server::Identity;
@@ -48,6 +48,9 @@ impl State<'_> {
 
     fn refill(&mut self, index: usize) {
         let shared = self.run.host.is_shared() || matches!(self.run.host, Host::Here { .. });
+        // What is ahead in one worker's pipe may wait behind a long test: a unit for
+        // each worker that has none comes first.
+        let kept_for_others = self.workers_without_work(index);
         let slot = &mut self.slots[index];
         if !slot.is_open() || !slot.ready {
             return;
@@ -57,6 +60,10 @@ impl State<'_> {
         let ahead = ahead.clamp(AHEAD_ITEMS.0, AHEAD_ITEMS.1);
         while slot.given.len() < ahead {
             if slot.backlog.is_empty() {
+                let busy = slot.running.is_some() || !slot.given.is_empty();
+                if busy && self.queue.len() <= kept_for_others {
+                    return;
+                }
                 match self.queue.pop_front() {
                     Some(unit) if shared => slot.backlog = unit,
                     Some(unit) => {
@@ -128,29 +135,46 @@ impl State<'_> {
         self.run.host.is_shared() && open > 0 && self.slowest(usize::MAX).is_some() && !self.somebody_idles()
     }
 
+    /// Workers beside `index` that have nothing: idle, or not started yet.
+    fn workers_without_work(&self, index: usize) -> usize {
+        let idle = |(other, slot): (usize, &Slot)| {
+            other != index && slot.is_open() && slot.waiting() == 0 && slot.running.is_none()
+        };
+        let started = self.slots.iter().filter(|slot| slot.status.is_none()).count();
+        self.run.workers.saturating_sub(started) + self.slots.iter().enumerate().filter(|entry| idle(*entry)).count()
+    }
+
     fn somebody_idles(&self) -> bool {
         self.slots.iter().any(|slot| slot.is_open() && slot.waiting() == 0)
     }
 
     fn start_worker(&mut self) -> anyhow::Result<()> {
-        let index = self.slots.len();
         let open = self.slots.iter().filter(|slot| slot.status.is_none()).count();
-        let name = (0..)
-            .map(|number| format!("gw{number}"))
-            .find(|name| !self.slots.iter().any(|slot| slot.status.is_none() && slot.name == *name));
-        let identity =
-            Identity { worker: name.unwrap_or_default(), count: self.run.workers, uid: self.run.uid.clone() };
         // Workers that collect by themselves must know all their files at once.
         let share = match self.run.host {
             Host::Spawn(_) => self.share_of_queue(self.run.workers - open),
             Host::Fork(_) | Host::Here { .. } => Unit::new(),
         };
-        let given = share.iter().map(|&item| (item, self.run.items[item as usize].node_id.clone())).collect();
-        let mut slot = self.run.host.start_worker(index, identity, self.run.maxfail, given, &self.run.events.0)?;
-        slot.backlog = share;
-        self.slots.push(slot);
+        let index = self.new_worker(share)?;
         self.refill(index);
         Ok(())
+    }
+
+    /// Starts a worker that runs `share` first. Its place among the slots.
+    pub(super) fn new_worker(&mut self, share: Unit) -> anyhow::Result<usize> {
+        let index = self.slots.len();
+        let name = (0..)
+            .map(|number| format!("gw{number}"))
+            .find(|name| !self.slots.iter().any(|slot| slot.status.is_none() && slot.name == *name));
+        let identity =
+            Identity { worker: name.unwrap_or_default(), count: self.run.workers, uid: self.run.uid.clone() };
+        let given = share.iter().map(|&item| (item, self.run.items[item as usize].node_id.clone())).collect();
+        let maxfail = if self.run.retries.failures_are_judged { 0 } else { self.run.maxfail };
+        let manner = Manner { maxfail, protocol: self.run.protocol };
+        let mut slot = self.run.host.start_worker(index, identity, manner, given, &self.run.events.0)?;
+        slot.backlog = share;
+        self.slots.push(slot);
+        Ok(index)
     }
 
     /// The part of the queue for one of `workers` more: its share of the items,
@@ -161,7 +185,7 @@ impl State<'_> {
         let mut share = Unit::new();
         while let Some(unit) = self.queue.pop_front() {
             // The file that crosses the line goes where it fits better.
-            if !share.is_empty() && share.len() + unit.len() / 2 > fair {
+            if !share.is_empty() && share.len() + unit.len().div_ceil(2) > fair {
                 self.queue.push_front(unit);
                 break;
             }

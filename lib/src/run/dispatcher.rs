@@ -2,30 +2,32 @@
 //! begun and ended. Every requested test leaves it with exactly one result.
 
 use std::collections::VecDeque;
-use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use nix::sys::signal::Signal;
 
+use super::cause::cause_of;
 use super::event::Event;
 use super::host::Host;
 use super::message::Message;
+use super::overdue::Overdue;
 use super::plan::{Numbers, Unit, spread, units};
+use super::policy::Policy;
+use super::retry::Retries;
 use super::sinks::Sinks;
 use super::slot::Slot;
+use super::ward::Ward;
+use crate::interrupt::{GRACE, Interrupted};
 use crate::outcome::{Outcome, PhaseReport};
 use crate::record::TestResult;
 use crate::result;
-use crate::server::{BriefItem, FromServer};
+use crate::server::{BriefItem, FromServer, Protocol};
 use crate::tally::{Ending, Tally};
 
 /// How often the loop wakes when nothing happens: for the progress view, and to
 /// look whether somebody idles who could take work from somebody who is stuck.
 const TICK: Duration = Duration::from_millis(25);
-
-/// How long interrupted workers may take for their tear-down before they are killed.
-const GRACE: Duration = Duration::from_secs(10);
 
 /// So many workers in a row that end before they run anything end the run.
 const FRUITLESS_LIMIT: u32 = 3;
@@ -39,11 +41,19 @@ pub(super) struct Dispatcher<'a> {
     pub workers: usize,
     /// Stop after so many failed reports; 0: never.
     pub maxfail: u32,
+    /// How workers run items.
+    pub protocol: Protocol,
     /// What workers print is shown as it comes; else the end of it once they end,
     /// unless it explains the end of one that died in a test.
     pub live_output: bool,
     /// The run's name for `testrun_uid`.
     pub uid: String,
+    /// What is done about trouble.
+    pub policy: Policy,
+    /// What is run more than once.
+    pub retries: Retries,
+    /// Whose failures are excused.
+    pub ward: Ward,
     pub sinks: &'a mut Sinks,
     pub events: (Sender<Event>, Receiver<Event>),
 }
@@ -68,7 +78,7 @@ pub(super) fn run(dispatcher: Dispatcher) -> (Outcomes, Host) {
         fruitless: 0,
         stopped: None,
         killed_at: None,
-        signalled: false,
+        interrupts: 0,
         session_fault: None,
         run: dispatcher,
     };
@@ -95,8 +105,8 @@ pub(super) struct State<'a> {
     pub(super) stopped: Option<(Ending, String)>,
     /// When whoever still runs is killed.
     killed_at: Option<Instant>,
-    /// A signal came before.
-    signalled: bool,
+    /// How often this process was asked to stop.
+    pub(super) interrupts: u32,
     /// A worker's session ended badly although its tests did not.
     session_fault: Option<String>,
 }
@@ -104,8 +114,9 @@ pub(super) struct State<'a> {
 impl State<'_> {
     fn run_to_end(&mut self) {
         loop {
+            self.start_reruns();
             self.balance();
-            if self.slots.iter().all(Slot::is_over) {
+            if self.slots.iter().all(Slot::is_over) && !(self.stopped.is_none() && self.run.retries.is_waiting()) {
                 if self.left == 0 || self.stopped.is_some() {
                     return;
                 }
@@ -130,6 +141,7 @@ impl State<'_> {
                 .filter_map(|slot| slot.running)
                 .map(|(item, since)| (&*self.run.items[item as usize].node_id, since));
             self.run.sinks.report.tick(&self.tally, running);
+            self.enforce_limits();
             if self.killed_at.is_some_and(|at| Instant::now() >= at) {
                 self.slots.iter().for_each(Slot::kill_group);
                 self.killed_at = None;
@@ -153,13 +165,16 @@ impl State<'_> {
                 }
             }
             Event::Output(index, bytes) => {
-                self.slots[index].keep_tail(&bytes);
+                match &mut self.slots[index].watch.overdue {
+                    Some(overdue) => overdue.said(&bytes),
+                    None => self.slots[index].keep_tail(&bytes),
+                }
                 if self.run.live_output {
                     self.run.sinks.report.output(&bytes);
                 }
             }
             Event::Drained(index) => {
-                self.slots[index].drained = true;
+                self.slots[index].open_pipes -= 1;
                 self.conclude_worker(index);
             }
             Event::Exited(index, status) => self.exited(index, status),
@@ -188,7 +203,7 @@ impl State<'_> {
                 self.slots[index].keep_tail(reason.as_bytes());
                 self.exited(index, 0);
             }
-            Event::Signal(signal) => self.signal(signal),
+            Event::Interrupted(interrupted) => self.interrupted(interrupted),
         }
     }
 
@@ -208,8 +223,11 @@ impl State<'_> {
                     return self.stop(Ending::Broken { reason });
                 }
                 slot.running = Some((item, Instant::now()));
-                self.run.sinks.started(&self.run.items[item as usize].node_id, &slot.name);
+                slot.watch.begins();
+                let attempt = self.run.retries.next_attempt(item);
+                self.run.sinks.started(&self.run.items[item as usize].node_id, &slot.name, attempt);
             }
+            Message::SetUp { module_s, session_s } => self.slots[index].set_up_s = (module_s, session_s),
             Message::Pass { item, started_at, duration_s } => {
                 let item = own(item);
                 let id = &self.run.items[item as usize].node_id;
@@ -239,6 +257,7 @@ impl State<'_> {
                 self.stop(Ending::Interrupted { reason, exit_code: None });
             }
             Message::Warning(warning) => self.run.sinks.report.warning(warning),
+            Message::Protocol(took) => self.run.sinks.report.protocol(took),
             Message::Finish { exit_code } => {
                 let slot = &mut self.slots[index];
                 slot.finished = true;
@@ -254,36 +273,64 @@ impl State<'_> {
 
     fn reported(&mut self, index: usize, item: u32, at: f64, reports: Vec<PhaseReport>, interrupted_by: Option<&str>) {
         let failed = reports.iter().filter(|report| report.outcome == "failed" && report.wasxfail.is_none()).count();
-        self.failed_reports += failed as u64;
         self.slots[index].failed |= failed > 0;
         let id = &self.run.items[item as usize].node_id;
         let mut result = result::reported(id, &self.slots[index].name, at, reports);
         if let (Some(reason), Outcome::NotRun) = (interrupted_by, result.outcome) {
             result.cause = Some(reason.to_string());
         }
-        self.test_ended(index, item, result);
+        if self.test_ended(index, item, result) {
+            self.failed_reports += failed as u64;
+        }
         if self.run.maxfail > 0 && self.failed_reports >= u64::from(self.run.maxfail) {
             let reason = format!("stopping after {} failures", self.failed_reports);
             self.stop_with(Ending::Complete, reason);
         }
     }
 
-    fn test_ended(&mut self, index: usize, item: u32, result: TestResult) {
+    /// Whether it counts for `--maxfail` if it failed.
+    fn test_ended(&mut self, index: usize, item: u32, mut result: TestResult) -> bool {
         let slot = &mut self.slots[index];
+        let (module_s, session_s) = std::mem::take(&mut slot.set_up_s);
+        result.module_setup_ms = result::set_up_ms(module_s, result.duration_ms);
+        result.session_setup_ms = result::set_up_ms(session_s, result.duration_ms);
         slot.running = None;
+        let result = slot.watch.ends(item, result);
         slot.done.0 += 1;
         slot.done.1 += result.duration_ms / 1000.0;
         self.fruitless = 0;
-        self.give_result(item, result);
+        self.give_result(item, result)
     }
 
-    fn give_result(&mut self, item: u32, result: TestResult) {
-        if std::mem::replace(&mut self.ended[item as usize], true) {
-            return;
+    /// Gives a test its one result, unless it is to be run again. Whether it counts for
+    /// `--maxfail` if it failed.
+    fn give_result(&mut self, item: u32, result: TestResult) -> bool {
+        if self.ended[item as usize] {
+            return false;
         }
+        match self.settle(item, result) {
+            Some(result) => self.deliver(item, result),
+            None => false,
+        }
+    }
+
+    /// A test failed for good without pytest's reports saying so.
+    pub(super) fn count_failure(&mut self) {
+        self.failed_reports += 1;
+        if self.run.maxfail > 0 && self.failed_reports >= u64::from(self.run.maxfail) {
+            self.stop_with(Ending::Complete, format!("stopping after {} failures", self.failed_reports));
+        }
+    }
+
+    /// Gives a test its one result.
+    pub(super) fn deliver(&mut self, item: u32, mut result: TestResult) -> bool {
+        self.run.ward.mark(&mut result);
+        self.ended[item as usize] = true;
         self.left -= 1;
-        self.tally.add(result.outcome);
+        self.tally.add_result(&result);
+        let counts = !result.quarantined;
         self.run.sinks.result(result);
+        counts
     }
 
     fn spawn_ready(&mut self, index: usize, numbers: Numbers) {
@@ -313,7 +360,7 @@ impl State<'_> {
         self.conclude_worker(index);
     }
 
-    /// Once a worker's process and its pipe have both ended: the test it died in
+    /// Once a worker's process and both its pipes have ended: the test it died in
     /// gets its result, and what it had not begun goes back to the queue.
     fn conclude_worker(&mut self, index: usize) {
         let slot = &mut self.slots[index];
@@ -326,29 +373,28 @@ impl State<'_> {
         back.extend(slot.backlog.drain(..));
         let printed = std::mem::take(&mut slot.tail);
         let (name, finished, fruitless) = (slot.name.clone(), slot.finished, slot.done.0 == 0);
-        let running = slot.running.take();
+        let mut running = slot.running.take();
+        // It was told to end because of the test before, which came to its end all the same.
+        if let Some((item, _)) = running.take_if(|(item, _)| slot.is_overdue_but_for(*item)) {
+            back.push_front(item);
+        }
         let died_in_test = running.is_some();
+        let overdue = slot.watch.overdue.as_ref().filter(|_| !died_in_test).map(Overdue::message);
         if let Some((item, since)) = running {
-            let id = &self.run.items[item as usize].node_id;
-            let mut message = format!("the worker {name} ended while it ran this test: {cause}");
-            if !tail.is_empty() {
-                message = format!("{message}\n{tail}");
+            let result = self.died_in(index, item, since, &tail);
+            self.count_crash(&result);
+            if self.give_result(item, result) {
+                self.count_failure();
             }
-            let interrupted = matches!(self.stopped, Some((Ending::Interrupted { .. }, _)));
-            let mut result =
-                if interrupted { result::not_run(id, "interrupted") } else { result::died(id, &name, &cause, message) };
-            // pytest reported no time: this is how long it was seen to run.
-            result.duration_ms = crate::rounded_ms(since.elapsed().as_secs_f64() * 1000.0);
-            self.failed_reports += 1;
-            self.give_result(item, result);
             self.fruitless = 0;
-            if self.run.maxfail > 0 && self.failed_reports >= u64::from(self.run.maxfail) {
-                self.stop_with(Ending::Complete, format!("stopping after {} failures", self.failed_reports));
-            }
         } else if !self.run.live_output {
             self.run.sinks.report.output(&printed);
         }
-        if !died_in_test && !finished && self.stopped.is_none() {
+        if let Some(said) = overdue {
+            let reason = format!("the session of {name} did not end: {said}");
+            self.run.sinks.report.note(&reason);
+            self.session_fault.get_or_insert(reason);
+        } else if !died_in_test && !finished && self.stopped.is_none() {
             self.fruitless += u32::from(fruitless);
             self.run.sinks.report.note(&format!("{name} ended outside a test: {cause}"));
             if back.is_empty() || self.fruitless >= FRUITLESS_LIMIT {
@@ -391,7 +437,7 @@ impl State<'_> {
     }
 
     /// Nothing new is begun: what nobody claimed stays where it is, without a run.
-    fn stop_with(&mut self, ending: Ending, cause: String) {
+    pub(super) fn stop_with(&mut self, ending: Ending, cause: String) {
         if self.stopped.is_none() {
             self.stopped = Some((ending, cause));
         }
@@ -404,20 +450,21 @@ impl State<'_> {
         }
     }
 
-    /// The first signal lets fixtures be torn down, the second does not wait.
-    fn signal(&mut self, signal: i32) {
-        if matches!(self.run.host, Host::Here { .. })
-            && signal == Signal::SIGINT as i32
-            && std::io::stdin().is_terminal()
-        {
-            // The terminal gave it to the tests too, and a debugger may make use of it.
+    /// The first interrupt lets fixtures be torn down, the second does not wait.
+    fn interrupted(&mut self, interrupted: Interrupted) {
+        if matches!(self.run.host, Host::Here { .. }) && interrupted.typed {
+            // The tests have it too, and a debugger may make use of it.
             return;
         }
-        let first = !std::mem::replace(&mut self.signalled, true);
-        let name = Signal::try_from(signal).map_or("a signal", Signal::as_str);
-        self.stop(Ending::Interrupted { reason: format!("interrupted by {name}"), exit_code: None });
-        self.run.sinks.report.interrupted(first);
-        if first {
+        self.interrupts += 1;
+        let ending = Ending::Interrupted { reason: interrupted.to_string(), exit_code: None };
+        if matches!(self.stopped, Some((Ending::Complete, _))) {
+            // It had stopped at a number of failures, and what still ran was waited for.
+            self.stopped = None;
+        }
+        self.stop(ending);
+        self.run.sinks.report.interrupted(self.interrupts == 1);
+        if self.interrupts == 1 {
             self.slots.iter().for_each(|slot| slot.signal(Signal::SIGINT));
             self.killed_at = Some(Instant::now() + GRACE);
         } else {
@@ -427,6 +474,11 @@ impl State<'_> {
 
     /// What got no result gets one now: `not_run`, and why.
     fn conclude_run(mut self) -> (Outcomes, Host) {
+        self.stopped.get_or_insert_with(|| (Ending::Complete, String::new()));
+        self.tell_of_stress();
+        for text in self.run.ward.last_words() {
+            self.run.sinks.report.last_word(text);
+        }
         let (mut ending, cause) = self.stopped.take().unwrap_or_default();
         if let (Ending::Complete, Some(reason)) = (&ending, self.session_fault.take()) {
             ending = Ending::Broken { reason };
@@ -441,13 +493,5 @@ impl State<'_> {
             }
         }
         (Outcomes { tally: self.tally, ending }, self.run.host)
-    }
-}
-
-/// What a wait status says: `crash: signal 11`, `exit 3`.
-fn cause_of(status: i32) -> String {
-    match status & 0x7f {
-        0 => format!("exit {}", (status >> 8) & 0xff),
-        signal => format!("crash: signal {signal}"),
     }
 }

@@ -3,6 +3,7 @@
 
 use super::message::Message;
 use super::plan::Numbers;
+use crate::interrupt::Interrupted;
 use crate::server::FromServer;
 
 /// Something that happened.
@@ -13,7 +14,7 @@ pub(super) enum Event {
     Messages(usize, Vec<Result<Message, String>>),
     /// A worker printed outside capture.
     Output(usize, Vec<u8>),
-    /// A worker's result pipe came to its end.
+    /// One of a worker's two pipes came to its end.
     Drained(usize),
     /// A worker in an interpreter of its own has this process.
     SpawnStarted(usize, i32),
@@ -23,6 +24,6 @@ pub(super) enum Event {
     SpawnFailed(usize, String),
     /// A worker that this process started by itself ended with this wait status.
     Exited(usize, i32),
-    /// This process got a signal.
-    Signal(i32),
+    /// This process was asked to stop.
+    Interrupted(Interrupted),
 }

@@ -5,12 +5,13 @@ use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Sender, never};
 
 use super::event::Event;
+use super::overdue::STACKS;
 use super::plan::{Numbers, same_tests};
 use super::slot::Slot;
-use crate::server::{ControlWriter, FromServer, Identity, Launch, Pipes, Request, Started, start};
+use crate::server::{ControlWriter, FromServer, Identity, Launch, Pipes, Protocol, Request, Started, start};
 use crate::test_id::file_of;
 
 /// Where workers come from.
@@ -26,6 +27,25 @@ pub(super) enum Host {
         /// The process; taken when it runs.
         process: Option<Started>,
     },
+}
+
+/// How a worker runs what it is given.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Manner {
+    /// Stop after so many failed reports; 0: never.
+    pub maxfail: u32,
+    /// How items are run.
+    pub protocol: Protocol,
+}
+
+impl Manner {
+    fn fork(self, identity: Identity) -> Request {
+        Request::Fork { identity, maxfail: self.maxfail, protocol: self.protocol, stacks_signal: STACKS as i32 }
+    }
+
+    fn run(self, identity: Option<Identity>) -> Request {
+        Request::Run { identity, maxfail: self.maxfail, protocol: self.protocol, stacks_signal: STACKS as i32 }
+    }
 }
 
 /// What a worker in an interpreter of its own is started with.
@@ -46,22 +66,22 @@ impl Host {
         &mut self,
         index: usize,
         identity: Identity,
-        maxfail: u32,
+        manner: Manner,
         given: Vec<(u32, Box<str>)>,
         events: &Sender<Event>,
     ) -> anyhow::Result<Slot> {
         let pipes = Pipes::new()?;
-        let Pipes { work, unclaimed, results, output, lifeline, theirs } = pipes;
+        let Pipes { work, unclaimed, results, output, lifeline, board, theirs } = pipes;
         let ours = (work, unclaimed, results, output, lifeline);
-        let fds = [theirs[0].as_fd(), theirs[1].as_fd(), theirs[2].as_fd(), theirs[3].as_fd()];
+        let fds = theirs.each_ref().map(AsFd::as_fd);
         match self {
             Host::Fork(writer) => {
-                writer.send(&Request::Fork { identity: identity.clone(), maxfail }, &fds)?;
-                Ok(Slot::new(index, identity.worker, ours, events))
+                writer.send(&manner.fork(identity.clone()), &fds)?;
+                Ok(Slot::new(index, identity.worker, ours, board, events))
             }
             Host::Here { writer, process } => {
-                writer.send(&Request::Run { identity: None, maxfail }, &fds)?;
-                let mut slot = Slot::new(index, "master".to_string(), ours, events);
+                writer.send(&manner.run(None), &fds)?;
+                let mut slot = Slot::new(index, "master".to_string(), ours, board, events);
                 if let Some(process) = process.take() {
                     slot.pid = Some(process.pid() as i32);
                     report_exit(index, process, events.clone());
@@ -69,11 +89,11 @@ impl Host {
                 Ok(slot)
             }
             Host::Spawn(recipe) => {
-                let mut slot = Slot::new(index, identity.worker.clone(), ours, events);
+                let mut slot = Slot::new(index, identity.worker.clone(), ours, board, events);
                 slot.ready = false;
                 let (recipe, events) = (recipe.clone(), events.clone());
                 std::thread::spawn(move || {
-                    if let Err(error) = spawn(index, &recipe, &identity, maxfail, &given, theirs, &events) {
+                    if let Err(error) = spawn(index, &recipe, &identity, manner, &given, theirs, &events) {
                         // The dispatcher may be gone already.
                         let _ = events.send(Event::SpawnFailed(index, format!("{error:#}")));
                     }
@@ -94,9 +114,9 @@ fn spawn(
     index: usize,
     recipe: &SpawnRecipe,
     identity: &Identity,
-    maxfail: u32,
+    manner: Manner,
     given: &[(u32, Box<str>)],
-    theirs: [std::os::fd::OwnedFd; 4],
+    theirs: [std::os::fd::OwnedFd; 5],
     events: &Sender<Event>,
 ) -> anyhow::Result<()> {
     let mut args = recipe.options.clone();
@@ -108,10 +128,16 @@ fn spawn(
             last = file;
         }
     }
-    let launch = Launch { python: &recipe.python, args: &args, identity: Some(identity), terminal: false };
+    let launch = Launch {
+        python: &recipe.python,
+        args: &args,
+        options: &recipe.options,
+        identity: Some(identity),
+        terminal: false,
+    };
     let starting = start(&launch)?;
     events.send(Event::SpawnStarted(index, starting.pid() as i32))?;
-    let mut server = starting.ready()?;
+    let mut server = starting.ready(&never())?;
     let items = server.brief_items()?;
     let requested: Vec<&str> = given.iter().map(|(_, id)| &**id).collect();
     let collected: Vec<&str> = items.iter().map(|item| &*item.node_id).collect();
@@ -122,8 +148,8 @@ fn spawn(
             numbers.from_worker.insert(own, *number);
         }
     }
-    let fds = [theirs[0].as_fd(), theirs[1].as_fd(), theirs[2].as_fd(), theirs[3].as_fd()];
-    server.writer.send(&Request::Run { identity: Some(identity.clone()), maxfail }, &fds)?;
+    let fds = theirs.each_ref().map(AsFd::as_fd);
+    server.writer.send(&manner.run(Some(identity.clone())), &fds)?;
     drop(theirs);
     events.send(Event::SpawnReady(index, numbers))?;
     if let Some(process) = server.process.take() {

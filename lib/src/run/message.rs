@@ -9,6 +9,8 @@ use crate::server::Warning;
 pub(super) enum Message {
     /// The item begins.
     Start { item: u32 },
+    /// What fixtures of module and of session scope took of the item that ends next, in seconds.
+    SetUp { module_s: f64, session_s: f64 },
     /// The item passed with nothing more to say.
     Pass { item: u32, started_at: f64, duration_s: f64 },
     /// The item ended, and this is what pytest reported of it.
@@ -21,6 +23,8 @@ pub(super) enum Message {
     Stop { failures: bool, reason: String },
     /// pytest recorded a warning.
     Warning(Warning),
+    /// How many items took the full protocol, and why; without a reason: the light one.
+    Protocol(Vec<(Option<String>, u64)>),
     /// The session ended with this exit code of pytest's.
     Finish { exit_code: i64 },
 }
@@ -33,6 +37,10 @@ pub(super) fn parse(line: &[u8]) -> Result<Message, serde_json::Error> {
         b"start" => {
             let (_, item): (&str, u32) = serde_json::from_slice(line)?;
             Message::Start { item }
+        }
+        b"set_up" => {
+            let (_, module_s, session_s): (&str, f64, f64) = serde_json::from_slice(line)?;
+            Message::SetUp { module_s, session_s }
         }
         b"pass" => {
             let (_, item, started_at, duration_s): (&str, u32, f64, f64) = serde_json::from_slice(line)?;
@@ -65,6 +73,10 @@ pub(super) fn parse(line: &[u8]) -> Result<Message, serde_json::Error> {
             let (_, warning): (&str, Warning) = serde_json::from_slice(line)?;
             Message::Warning(warning)
         }
+        b"protocol" => {
+            let (_, took): (&str, Vec<(Option<String>, u64)>) = serde_json::from_slice(line)?;
+            Message::Protocol(took)
+        }
         b"finish" => {
             let (_, exit_code): (&str, i64) = serde_json::from_slice(line)?;
             Message::Finish { exit_code }
@@ -82,6 +94,8 @@ mod tests {
         assert_eq!(parse(b"[\"start\",7]").unwrap(), Message::Start { item: 7 });
         let pass = parse(b"[\"pass\",7,1700000000.5,0.000123]").unwrap();
         assert_eq!(pass, Message::Pass { item: 7, started_at: 1_700_000_000.5, duration_s: 0.000_123 });
+        let set_up = parse(b"[\"set_up\",0.5,2.0]").unwrap();
+        assert_eq!(set_up, Message::SetUp { module_s: 0.5, session_s: 2.0 });
         let interrupt = parse(b"[\"interrupt\",7,1.5,[],\"pytest.exit: enough\",null]").unwrap();
         let reason = "pytest.exit: enough".to_string();
         assert_eq!(

@@ -2,31 +2,40 @@
 //! made, and what the run ends with. The loop itself is `dispatcher`.
 
 mod balance;
+mod care;
+mod cause;
+mod deadline;
+mod death;
 mod dispatcher;
 mod event;
 mod host;
 mod message;
+mod overdue;
 mod plan;
+mod policy;
 mod request;
+mod retry;
 mod sinks;
 mod slot;
+mod stress;
+mod ward;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context as _;
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender};
 use sha2::{Digest, Sha256};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::cli::{Color, Fault, Format, PytestArgs, as_usage};
 use crate::exit::Exit;
 use crate::history::{Recorder, RunHasher, RunHead};
+use crate::interrupt::{self, Interrupted};
 use crate::project::{history_for_run, rootdir_option};
 use crate::python::{Context, find_python};
 use crate::record::{CollectError, RunComplete};
 use crate::report::{End, Report, View};
-use crate::server::{self, BriefItem, Collected, Launch, Server};
+use crate::server::{self, BriefItem, Collected, Launch, Protocol, Server};
 use crate::stream::{Form, OutputForm, Writer};
 use crate::tally::{Ending, Tally, exit_code};
 use crate::{outcome::Outcome, result, rounded_ms};
@@ -35,6 +44,13 @@ use event::Event;
 use host::{Host, SpawnRecipe};
 use request::{Request, Selection};
 use sinks::{Memory, Sinks};
+use ward::Ward;
+
+pub use care::Care;
+pub use deadline::Timeout;
+pub use retry::{RerunWhen, Reruns};
+pub use stress::StressNew;
+pub use ward::QuarantineFrom;
 
 /// `-n`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +84,12 @@ pub struct RunOptions {
     pub maxfail: Option<u32>,
     /// How workers are made.
     pub exec: Exec,
+    /// How workers run items.
+    pub protocol: Protocol,
+    /// Say how many items were run how, and why.
+    pub explain_protocol: bool,
+    /// What is done about trouble.
+    pub care: Care,
     /// Run although files could not be collected.
     pub continue_on_collection_errors: bool,
     /// The store; `None`: at rootdir.
@@ -88,29 +110,47 @@ pub struct RunOptions {
 pub fn run(options: &RunOptions) -> anyhow::Result<Exit> {
     let began = Instant::now();
     let cwd = std::env::current_dir().context("cannot read the current folder")?;
+    let on_stdout = Format::resolve_for_stage(options.format, Form::Json)?;
     let request = Request::read(&options.pytest, &cwd)?;
     if request.is_empty() && request.collect_errors.is_empty() && request.shard.is_none() {
         return Err(request::nothing_asked().into());
     }
     if request.is_empty() || request.nothing_exists() {
-        let mut run = Run::new(options, &request, None, &cwd);
-        return run.without_server(&request, began);
+        return Run::new(options, on_stdout, &request, None, &request.folder(&cwd))
+            .without_server(&request, None, began);
     }
     let python = find_python(options.pytest.python.as_deref(), &cwd).map_err(as_usage)?;
-    let mut server = obtain_server(options, &request, &python, &cwd)?;
-    if let Err(fault) = refuse(options, &server.server.collected) {
-        server.server.end();
-        return Err(fault.into());
-    }
+    let interrupts = interrupt::watch().context("cannot watch for signals")?;
+    let mut server = match obtain_server(options, &request, &python, &cwd, &interrupts) {
+        Ok(server) => server,
+        Err(error) => match error.downcast_ref::<Interrupted>() {
+            Some(interrupted) => {
+                let mut run = Run::new(options, on_stdout, &request, None, &request.folder(&cwd));
+                return run.without_server(&request, Some(*interrupted), began);
+            }
+            None => return Err(error),
+        },
+    };
+    let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    let rootdir = PathBuf::from(&server.server.collected.rootdir);
+    let ward = refuse(options, &server.server.collected)
+        .and_then(|()| Ward::open(&options.care.quarantine, &rootdir, today).map_err(as_usage));
+    let ward = match ward {
+        Ok(ward) => ward,
+        Err(fault) => {
+            server.server.end();
+            return Err(fault.into());
+        }
+    };
     let items = match std::mem::take(&mut server.items) {
         Some(items) => items,
         None => server.server.brief_items()?,
     };
-    let rootdir = PathBuf::from(&server.server.collected.rootdir);
     let selection = Selection::of(&request, &items, &rootdir, &cwd);
     drop_ids(request, |request| {
-        let mut run = Run::new(options, request, Some(&server.server.collected), &rootdir);
-        run.with_server(server.server, &items, &selection, &python, began)
+        let mut run = Run::new(options, on_stdout, request, Some(&server.server.collected), &rootdir);
+        run.ward = ward;
+        run.with_server(server.server, &items, &selection, &python, interrupts, began)
     })
 }
 
@@ -145,7 +185,13 @@ struct Obtained {
 
 /// The server that collected for this pipeline and waits, where there is one that
 /// holds every test asked for; else a new one.
-fn obtain_server(options: &RunOptions, request: &Request, python: &Path, cwd: &Path) -> anyhow::Result<Obtained> {
+fn obtain_server(
+    options: &RunOptions,
+    request: &Request,
+    python: &Path,
+    cwd: &Path,
+    interrupts: &Receiver<Interrupted>,
+) -> anyhow::Result<Obtained> {
     let unfiltered = options.pytest.keyword.is_none() && options.pytest.marker.is_none();
     if request.piped && unfiltered && options.workers != Workers::Exactly(0) {
         let context = Context::new(cwd, python, &options.pytest.context_args(), std::env::vars_os());
@@ -158,10 +204,11 @@ fn obtain_server(options: &RunOptions, request: &Request, python: &Path, cwd: &P
             server.end();
         }
     }
-    let mut args = options.pytest.context_args();
+    let mut shape = options.pytest.context_args();
     if let (Some(rootdir), None) = (&request.rootdir, &options.pytest.rootdir) {
-        args.insert(0, rootdir_option(rootdir, cwd));
+        shape.insert(0, rootdir_option(rootdir, cwd));
     }
+    let mut args = shape.clone();
     for (option, value) in [("-k", &options.pytest.keyword), ("-m", &options.pytest.marker)] {
         if let Some(value) = value {
             args.extend([option.to_string(), value.clone()]);
@@ -169,7 +216,8 @@ fn obtain_server(options: &RunOptions, request: &Request, python: &Path, cwd: &P
     }
     args.extend(request.paths.iter().cloned());
     let terminal = options.workers == Workers::Exactly(0);
-    let server = server::start(&Launch { python, args: &args, identity: None, terminal })?.ready()?;
+    let launch = Launch { python, args: &args, options: &shape, identity: None, terminal };
+    let server = server::start(&launch)?.ready(interrupts)?;
     Ok(Obtained { server, items: None })
 }
 
@@ -183,10 +231,17 @@ struct Run<'a> {
     on_stdout: OutputForm,
     head: RunHead,
     store: Option<PathBuf>,
+    ward: Ward,
 }
 
 impl<'a> Run<'a> {
-    fn new(options: &'a RunOptions, request: &Request, collected: Option<&Collected>, rootdir: &Path) -> Run<'a> {
+    fn new(
+        options: &'a RunOptions,
+        on_stdout: OutputForm,
+        request: &Request,
+        collected: Option<&Collected>,
+        rootdir: &Path,
+    ) -> Run<'a> {
         let mut collect_errors = request.collect_errors.clone();
         for error in collected.iter().flat_map(|collected| &collected.errors) {
             if !collect_errors.iter().any(|known| known.file_path == error.file_path) {
@@ -206,9 +261,10 @@ impl<'a> Run<'a> {
             skipped_files: collected.map(|collected| collected.skipped_files.clone()).unwrap_or_default(),
             deselected: request.deselected.max(collected.map_or(0, |collected| collected.deselected)),
             empty_is_fine: request.shard.is_some(),
-            on_stdout: Format::resolve(options.format, Form::Json),
+            on_stdout,
             store: (!options.no_history).then(|| history_for_run(options.history.clone(), rootdir)),
             head,
+            ward: Ward::default(),
         }
     }
 
@@ -219,6 +275,7 @@ impl<'a> Run<'a> {
             quiet: self.options.quiet,
             color: self.options.color,
             terminal_taken: self.options.workers == Workers::Exactly(0),
+            explain_protocol: self.options.explain_protocol,
         };
         let records = match self.on_stdout {
             OutputForm::Records(form) => Some(Writer::new(std::io::stdout(), form)),
@@ -238,13 +295,27 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Nothing asked for exists, or nothing was asked for: no Python is needed to say so.
-    fn without_server(&mut self, request: &Request, began: Instant) -> anyhow::Result<Exit> {
-        let ids = request.ids.clone().unwrap_or_default();
+    /// Nothing asked for exists, or nothing was asked for: no Python is needed to say
+    /// so. Or it was interrupted before it had collected.
+    fn without_server(
+        &mut self,
+        request: &Request,
+        interrupted: Option<Interrupted>,
+        began: Instant,
+    ) -> anyhow::Result<Exit> {
+        let ids = request.ids.as_deref().unwrap_or_else(|| {
+            // Nothing is known of this run that could be remembered.
+            self.store = None;
+            &[]
+        });
+        let (ending, cause) = match interrupted.map(|interrupted| interrupted.to_string()) {
+            Some(reason) => (Ending::Interrupted { reason: reason.clone(), exit_code: None }, reason),
+            None => (self.ending_before(false), "not found".to_string()),
+        };
         let mut sinks = self.sinks(ids.len() as u64);
         let mut tally = Tally::default();
-        give_not_found(&ids, &mut tally, &mut sinks);
-        self.finish(sinks, Outcomes { tally, ending: self.ending_before(false) }, began)
+        give_not_run(ids, &cause, &mut tally, &mut sinks);
+        self.finish(sinks, Outcomes { tally, ending }, began)
     }
 
     fn ending_before(&self, continue_on_errors: bool) -> Ending {
@@ -258,6 +329,7 @@ impl<'a> Run<'a> {
         items: &[BriefItem],
         selection: &Selection,
         python: &Path,
+        interrupts: Receiver<Interrupted>,
         began: Instant,
     ) -> anyhow::Result<Exit> {
         let Server { collected, writer, mut reader, mut process } = server;
@@ -265,7 +337,7 @@ impl<'a> Run<'a> {
         collected.warnings.iter().for_each(|warning| sinks.report.warning(warning.clone()));
         let ending = self.ending_before(collected.continue_on_collection_errors);
         let mut tally = Tally::default();
-        give_not_found(&selection.not_found, &mut tally, &mut sinks);
+        give_not_run(&selection.not_found, "not found", &mut tally, &mut sinks);
         if ending == Ending::CollectionFailed || selection.order.is_empty() {
             for &item in &selection.order {
                 let result = result::not_run(&items[item as usize].node_id, "errors during collection");
@@ -275,12 +347,19 @@ impl<'a> Run<'a> {
             Server { collected, writer, reader, process }.end();
             return self.finish(sinks, Outcomes { tally, ending }, began);
         }
+        for item in items {
+            if let Some(problem) = item.marks.as_deref().and_then(retry::problem_of) {
+                sinks.report.note(&format!("{}: its mark says nothing: {problem}", item.node_id));
+            }
+        }
         let workers = match self.options.workers {
             Workers::Auto => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             Workers::Exactly(count) => count.max(1),
         };
+        let ward = std::mem::take(&mut self.ward);
+        let retries = self.retries(&collected, items, &selection.order, !ward.is_empty(), &mut sinks);
         let events = crossbeam_channel::unbounded();
-        watch_signals(events.0.clone())?;
+        forward(interrupts, events.0.clone());
         let here = self.options.workers == Workers::Exactly(0);
         let mut waited_for = None;
         let host = if here {
@@ -290,7 +369,8 @@ impl<'a> Run<'a> {
             let cwd = std::env::current_dir().context("cannot read the current folder")?;
             let mut options = vec![rootdir_option(&collected.rootdir, &cwd)];
             options.extend(collected.inipath.iter().flat_map(|path| ["-c".to_string(), path.clone()]));
-            options.extend(self.options.pytest.pytest_args.iter().cloned());
+            // As they were for the collection, which may be an earlier stage's.
+            options.extend(collected.options.iter().cloned());
             Host::Spawn(SpawnRecipe {
                 python: python.to_path_buf(),
                 options,
@@ -315,14 +395,17 @@ impl<'a> Run<'a> {
             host,
             workers: if here { 1 } else { workers },
             maxfail: self.options.maxfail.unwrap_or(collected.maxfail),
+            // On the terminal pytest shows every phase.
+            protocol: if here { Protocol::Full } else { self.options.protocol },
             live_output: collected.live_output,
             uid: run_uid(&self.head),
+            policy: self.policy(&collected, began),
+            retries,
+            ward,
             sinks: &mut sinks,
             events,
         });
-        for outcome in Outcome::ALL {
-            (0..tally.of(outcome)).for_each(|_| outcomes.tally.add(outcome));
-        }
+        outcomes.tally.merge(&tally);
         // The server ends with its connection; it is waited for so that nothing outlives the run.
         if let Host::Fork(mut writer) = host {
             // A server that is gone has said so already.
@@ -362,8 +445,11 @@ impl<'a> Run<'a> {
     /// Completes the record, the history and the report.
     fn finish(&mut self, mut sinks: Sinks, outcomes: Outcomes, began: Instant) -> anyhow::Result<Exit> {
         let Outcomes { tally, ending } = outcomes;
-        let errors_beside = if ending == Ending::CollectionFailed { 0 } else { self.collect_errors.len() as u64 };
-        let exit = exit_code(&ending, &tally, errors_beside, self.empty_is_fine);
+        let mut also_bad = if ending == Ending::CollectionFailed { 0 } else { self.collect_errors.len() as u64 };
+        if self.options.care.flaky_fails {
+            also_bad += tally.flaky();
+        }
+        let exit = exit_code(&ending, &tally, also_bad, self.empty_is_fine);
         let mut totals = RunComplete {
             run_id: String::new(),
             total: tally.total(),
@@ -374,6 +460,8 @@ impl<'a> Run<'a> {
             xfailed: tally.of(Outcome::Xfailed),
             xpassed: tally.of(Outcome::Xpassed),
             not_run: tally.of(Outcome::NotRun),
+            flaky: tally.flaky(),
+            quarantined: tally.quarantined(),
             deselected: self.deselected,
             collection_errors: self.collect_errors.len() as u64,
             duration_ms: rounded_ms(began.elapsed().as_secs_f64() * 1000.0),
@@ -384,6 +472,10 @@ impl<'a> Run<'a> {
             sinks.report.last_word(warning);
         }
         sinks.complete(self.head.shard.clone(), totals);
+        if !self.options.pytest.paths.is_empty() && request::left_on_stdin() {
+            let text = "what came on stdin was not read, because the arguments say what to run";
+            sinks.report.last_word(text.to_string());
+        }
         if let Some(error) = &sinks.write_error {
             sinks.report.last_word(format!("{:#}", anyhow::anyhow!(error.to_string())));
         }
@@ -400,26 +492,23 @@ impl<'a> Run<'a> {
     }
 }
 
-fn give_not_found(ids: &[Box<str>], tally: &mut Tally, sinks: &mut Sinks) {
+fn give_not_run(ids: &[Box<str>], cause: &str, tally: &mut Tally, sinks: &mut Sinks) {
     for id in ids {
-        let result = result::not_run(id, "not found");
+        let result = result::not_run(id, cause);
         tally.add(result.outcome);
         sinks.result(result);
     }
 }
 
 /// Ctrl-C, a closed terminal and a polite kill reach the loop as events.
-fn watch_signals(events: Sender<Event>) -> anyhow::Result<()> {
-    let mut signals =
-        signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]).context("cannot watch for signals")?;
+fn forward(interrupts: Receiver<Interrupted>, events: Sender<Event>) {
     std::thread::spawn(move || {
-        for signal in signals.forever() {
-            if events.send(Event::Signal(signal)).is_err() {
+        for interrupted in &interrupts {
+            if events.send(Event::Interrupted(interrupted)).is_err() {
                 return;
             }
         }
     });
-    Ok(())
 }
 
 /// A name for the run, as xdist's testrunuid: 32 hex digits.

@@ -4,9 +4,14 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::io::{IsTerminal, Read};
+use std::os::fd::AsFd;
 use std::path::{Component, Path, PathBuf};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::{SFlag, fstat};
+
 use crate::cli::{Fault, PytestArgs};
+use crate::project::FOLDER;
 use crate::record::{CollectError, Collection, Kind, Shard};
 use crate::server::BriefItem;
 use crate::stream::{Form, Reader, StreamError, decode};
@@ -100,6 +105,15 @@ impl Request {
         Ok(request)
     }
 
+    /// The folder whose history is meant where pytest has not said its rootdir: the
+    /// stream's, else `cwd` or the nearest folder above it that has one.
+    pub(super) fn folder(&self, cwd: &Path) -> PathBuf {
+        match &self.rootdir {
+            Some(rootdir) => PathBuf::from(rootdir),
+            None => cwd.ancestors().find(|folder| folder.join(FOLDER).exists()).unwrap_or(cwd).to_path_buf(),
+        }
+    }
+
     /// Whether nothing at all is asked for.
     pub(super) fn is_empty(&self) -> bool {
         self.ids.as_ref().is_some_and(Vec::is_empty)
@@ -149,7 +163,9 @@ impl Selection {
         let ids: Vec<Cow<str>> = ids
             .iter()
             .map(|id| match request.piped {
-                true => Cow::Borrowed(&**id),
+                true if by_id.contains_key(&**id) || !is_roundabout(id) => Cow::Borrowed(&**id),
+                // `find` and an editor write paths in their own way.
+                true => Cow::Owned(relative_to(rootdir, &rootdir.join(&**id))),
                 false => Cow::Owned(relative_to(rootdir, &cwd.join(&**id))),
             })
             .collect();
@@ -190,13 +206,29 @@ fn within(numbers: impl Iterator<Item = u32>, ancestor: &str, items: &[BriefItem
     numbers.filter(|&number| is_within(&items[number as usize].node_id, ancestor)).collect()
 }
 
+/// Whether a pipe brought tests that nobody read.
+pub(super) fn left_on_stdin() -> bool {
+    let stdin = std::io::stdin();
+    let is_pipe = fstat(&stdin).is_ok_and(|found| SFlag::from_bits_truncate(found.st_mode).contains(SFlag::S_IFIFO));
+    let mut polled = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+    is_pipe
+        && poll(&mut polled, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+        && polled[0].revents().is_some_and(|events| events.contains(PollFlags::POLLIN))
+}
+
+/// Whether the path in `id` is not as it stands in node ids.
+fn is_roundabout(id: &str) -> bool {
+    let path = file_of(id);
+    path.starts_with(['.', '/']) || path.contains("/.") || path.contains("//") || path.ends_with('/')
+}
+
 /// `path` (whose last part may go on with `::`) as it stands in node ids: without
 /// `.` and `..`, relative to rootdir where it lies below it.
 fn relative_to(rootdir: &Path, path: &Path) -> String {
     let mut plain = PathBuf::new();
     // What stands in brackets is no path, whatever it looks like.
     let text = path.to_string_lossy();
-    let (file, rest) = text.find("::").map_or((&*text, ""), |at| text.split_at(at));
+    let (file, rest) = text.split_at(file_of(&text).len());
     for component in Path::new(file).components() {
         match component {
             Component::CurDir => {}

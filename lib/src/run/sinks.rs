@@ -36,9 +36,9 @@ pub(super) struct Sinks {
 }
 
 impl Sinks {
-    pub(super) fn started(&mut self, node_id: &str, worker: &str) {
+    pub(super) fn started(&mut self, node_id: &str, worker: &str, attempt: u32) {
         if self.events {
-            let started = Started { node_id: node_id.to_string(), worker: worker.to_string(), attempt: 1 };
+            let started = Started { node_id: node_id.to_string(), worker: worker.to_string(), attempt };
             self.write(&Record::Started(started));
         }
     }

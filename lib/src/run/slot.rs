@@ -15,7 +15,9 @@ use nix::unistd::Pid;
 
 use super::event::Event;
 use super::message::{Message, parse};
+use super::overdue::Watch;
 use super::plan::{Numbers, Unit};
+use crate::server::Board;
 
 /// Written where a worker asks for the next item and none is known for now.
 /// The shim's side: `NO_NEXT` in `wire.py`.
@@ -48,12 +50,14 @@ pub(super) struct Slot {
     pub told_no_next: bool,
     /// Its process ended, with this wait status.
     pub status: Option<i32>,
-    /// Its result pipe was read to the end.
-    pub drained: bool,
+    /// How many of its result and output pipes are not read to the end yet.
+    pub open_pipes: u8,
     /// It said that its session ended by itself.
     pub finished: bool,
     /// Tests it ended, and the time they took, in seconds.
     pub done: (u32, f64),
+    /// What fixtures of module and of session scope took of the item it runs, in seconds, as far as it said.
+    pub set_up_s: (f64, f64),
     /// The end of its uncaptured output.
     pub tail: Vec<u8>,
     /// Item numbers as this worker counts them; `None`: as the dispatcher does.
@@ -62,6 +66,10 @@ pub(super) struct Slot {
     pub ready: bool,
     /// It reported a failure.
     pub failed: bool,
+    /// What it says of what it does.
+    pub board: Board,
+    /// The time of what it runs.
+    pub watch: Watch,
     work: Option<PipeWriter>,
     unclaimed: Option<PipeReader>,
     /// Open as long as this process and the worker live.
@@ -75,6 +83,7 @@ impl Slot {
         index: usize,
         name: String,
         pipes: (PipeWriter, PipeReader, PipeReader, PipeReader, PipeWriter),
+        board: Board,
         events: &Sender<Event>,
     ) -> Slot {
         let (work, unclaimed, results, output, lifeline) = pipes;
@@ -91,13 +100,16 @@ impl Slot {
             running: None,
             told_no_next: false,
             status: None,
-            drained: false,
+            open_pipes: 2,
             finished: false,
             done: (0, 0.0),
+            set_up_s: (0.0, 0.0),
             tail: Vec::new(),
             numbers: None,
             ready: true,
             failed: false,
+            board,
+            watch: Watch::default(),
             work: Some(work),
             unclaimed: Some(unclaimed),
             lifeline: Some(lifeline),
@@ -112,7 +124,7 @@ impl Slot {
 
     /// Whether it and all its pipes have come to their end.
     pub(super) fn is_over(&self) -> bool {
-        self.status.is_some() && self.drained
+        self.status.is_some() && self.open_pipes == 0
     }
 
     /// Moves up to `count` items from the backlog into its pipe.
@@ -178,6 +190,21 @@ impl Slot {
         if let (Some(pid), None) = (self.pid, self.status) {
             // It may be gone already.
             let _ = kill(Pid::from_raw(pid), signal);
+        }
+    }
+
+    /// Whether it was told to end because of another test than `item`.
+    pub(super) fn is_overdue_but_for(&self, item: u32) -> bool {
+        self.watch.overdue.as_ref().is_some_and(|overdue| overdue.item.is_some_and(|late| late != item))
+    }
+
+    /// Sends `signal` to the process and everything it started that stayed in its group.
+    pub(super) fn signal_group(&self, signal: Signal) {
+        if let Some(pid) = self.pid
+            && killpg(Pid::from_raw(pid), signal).is_err()
+        {
+            // Without workers the process has no group of its own.
+            self.signal(signal);
         }
     }
 
@@ -252,6 +279,7 @@ fn read_output(slot: usize, mut pipe: PipeReader, events: &Sender<Event>, gone: 
             return;
         }
     }
+    let _ = events.send(Event::Drained(slot));
 }
 
 /// Reads what comes next; `None` at the end of the pipe, or when the worker is

@@ -36,6 +36,19 @@ impl Identity {
     }
 }
 
+/// `--protocol`: how a worker runs its items.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// The light one for items to which it makes no difference, the full one for others
+    #[default]
+    Auto,
+    /// All through pytest_runtest_protocol
+    Full,
+    /// As auto, also with versions of pytest that it was not tested with
+    Light,
+}
+
 /// What is asked of the shim.
 #[derive(Debug, Serialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
@@ -51,6 +64,10 @@ pub enum Request {
         identity: Identity,
         /// Stop after so many failures; 0: never.
         maxfail: u32,
+        /// How items are run.
+        protocol: Protocol,
+        /// The signal that asks it for its stacks.
+        stacks_signal: i32,
     },
     /// Run in this very process; its pipes travel with the request.
     Run {
@@ -58,6 +75,10 @@ pub enum Request {
         identity: Option<Identity>,
         /// Stop after so many failures; 0: never.
         maxfail: u32,
+        /// How items are run.
+        protocol: Protocol,
+        /// The signal that asks it for its stacks.
+        stacks_signal: i32,
     },
     /// Keep for pytest's own `--lf` what failed among what ran.
     Remember {
@@ -135,6 +156,8 @@ pub struct Collected {
     pub rootdir: String,
     /// pytest's configuration file, where there is one.
     pub inipath: Option<String>,
+    /// The options it was started with, as [`super::Launch::options`].
+    pub options: Vec<String>,
     /// `3.11.7`
     pub python_version: String,
     /// `9.2.0`
@@ -151,6 +174,9 @@ pub struct Collected {
     pub continue_on_collection_errors: bool,
     /// Threads and modules that may not survive a fork.
     pub fork_hazards: Vec<String>,
+    /// Time limits and reruns from pytest's own configuration.
+    #[serde(default)]
+    pub rules: super::Rules,
     /// For a server that waited: a file that changed since it collected.
     #[serde(default)]
     pub stale: Option<String>,

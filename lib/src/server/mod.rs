@@ -1,8 +1,10 @@
 //! Owns one fork server: starting it, attaching to one that waits, what it
 //! collected, and handing it on. Knows nothing of the run it will serve.
 
+mod board;
 mod control;
 mod handoff;
+mod rules;
 mod shim;
 
 use std::io::{IsTerminal, Read, Write};
@@ -13,15 +15,23 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 
+use crossbeam_channel::{Receiver, after, never, select};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
 use serde::Deserialize;
 use thiserror::Error;
 
-pub use control::{Collected, ControlReader, ControlWriter, FromServer, Identity, Request, SkippedFile, Warning};
+pub use board::{Board, Doing};
+pub use control::{
+    Collected, ControlReader, ControlWriter, FromServer, Identity, Protocol, Request, SkippedFile, Warning,
+};
 pub use handoff::{attach, socket_path};
+pub use rules::{Marks, Rules};
 
 use crate::cli::{Fault, one_line};
 use crate::exit::Exit;
+use crate::interrupt::{GRACE, Interrupted};
 
 /// Why there is no server.
 #[derive(Debug, Error)]
@@ -50,6 +60,8 @@ pub struct Launch<'a> {
     pub python: &'a Path,
     /// pytest's arguments: options, then paths.
     pub args: &'a [String],
+    /// Those of them that shape every process of a run: no paths, no `-k`, no `-m`.
+    pub options: &'a [String],
     /// For a worker in an interpreter of its own: who it is.
     pub identity: Option<&'a Identity>,
     /// The user's terminal stays connected (`-n 0`), and pytest's own output goes to stderr.
@@ -107,6 +119,7 @@ impl Started {
 /// A Python process that was started but has not said yet what it collected.
 pub struct Starting {
     started: Started,
+    terminal: bool,
     writer: ControlWriter,
     reader: ControlReader,
 }
@@ -154,8 +167,8 @@ pub fn start(launch: &Launch) -> Result<Starting, ServerError> {
         })
     });
     let (mut writer, reader) = control::split(ours).map_err(failed)?;
-    writer.send_boot(&shim::boot(launch.args, launch.identity))?;
-    Ok(Starting { started: Started { child, printed }, writer, reader })
+    writer.send_boot(&shim::boot(launch))?;
+    Ok(Starting { started: Started { child, printed }, terminal: launch.terminal, writer, reader })
 }
 
 impl Starting {
@@ -165,9 +178,16 @@ impl Starting {
     }
 
     /// Waits until it has collected. Where pytest ended before, the error carries
-    /// pytest's own text and exit code.
-    pub fn ready(mut self) -> anyhow::Result<Server> {
-        match self.reader.next()? {
+    /// pytest's own text and exit code; where an interrupt came before, it is that
+    /// [`Interrupted`], and the process is gone.
+    pub fn ready(mut self, interrupts: &Receiver<Interrupted>) -> anyhow::Result<Server> {
+        let (answer, interrupted) = self.wait_for_answer(interrupts);
+        if let Some(interrupted) = interrupted {
+            drop((self.writer, self.reader));
+            self.started.wait()?;
+            return Err(interrupted.into());
+        }
+        match answer? {
             Some(FromServer::Collected(collected)) => Ok(Server {
                 collected: *collected,
                 writer: self.writer,
@@ -187,6 +207,49 @@ impl Starting {
             }
         }
     }
+
+    /// The process's first message. The first interrupt reaches the process as
+    /// Ctrl-C, so that what plugins began is torn down; a second one, or [`GRACE`]
+    /// later, kills it.
+    fn wait_for_answer(
+        &mut self,
+        interrupts: &Receiver<Interrupted>,
+    ) -> (Result<Option<FromServer>, ServerError>, Option<Interrupted>) {
+        let pid = Pid::from_raw(self.started.child.id() as i32);
+        let (reader, terminal) = (&mut self.reader, self.terminal);
+        let (sender, answers) = crossbeam_channel::bounded(1);
+        std::thread::scope(|scope| {
+            scope.spawn(move || sender.send(reader.next()));
+            let mut interrupted: Option<Interrupted> = None;
+            let mut too_late = never();
+            loop {
+                select! {
+                    recv(answers) -> answer => {
+                        let gone = || Err(ServerError::Connection { reason: "its reader ended".into() });
+                        return (answer.unwrap_or_else(|_| gone()), interrupted);
+                    }
+                    recv(interrupts) -> came => match (came, interrupted) {
+                        (Ok(came), None) => {
+                            interrupted = Some(came);
+                            too_late = after(GRACE);
+                            if !(terminal && came.typed) {
+                                // It may have ended just now.
+                                let _ = kill(pid, Signal::SIGINT);
+                            }
+                        }
+                        _ => kill_all(pid),
+                    },
+                    recv(too_late) -> _ => kill_all(pid),
+                }
+            }
+        })
+    }
+}
+
+/// Ends a process and its group, as far as they are there.
+fn kill_all(pid: Pid) {
+    let _ = killpg(pid, Signal::SIGKILL);
+    let _ = kill(pid, Signal::SIGKILL);
 }
 
 /// pytest ended before it collected: its message, on one line where it is one.
@@ -262,12 +325,16 @@ impl Server {
 }
 
 /// An item as running needs it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 pub struct BriefItem {
     /// pytest's node id.
     pub node_id: Box<str>,
     /// The name of its xdist_group mark.
+    #[serde(default)]
     pub group: Option<Box<str>>,
+    /// What its marks say of limits and reruns.
+    #[serde(default)]
+    pub marks: Option<Box<Marks>>,
 }
 
 /// The pipes of one worker, dispatcher's side and worker's side.
@@ -282,8 +349,10 @@ pub struct Pipes {
     pub output: std::io::PipeReader,
     /// Closed when this process ends, however it ends: the worker ends with it.
     pub lifeline: std::io::PipeWriter,
-    /// Work, results, output and lifeline for the worker, in this order.
-    pub theirs: [OwnedFd; 4],
+    /// What it is doing.
+    pub board: Board,
+    /// Work, results, output, lifeline and board for the worker, in this order.
+    pub theirs: [OwnedFd; 5],
 }
 
 impl Pipes {
@@ -294,13 +363,15 @@ impl Pipes {
         let (output, their_output) = std::io::pipe()?;
         let (their_lifeline, lifeline) = std::io::pipe()?;
         let their_work = unclaimed.try_clone()?;
+        let (board, their_board) = Board::new()?;
         Ok(Pipes {
             work,
             unclaimed,
             results,
             output,
             lifeline,
-            theirs: [their_work.into(), their_results.into(), their_output.into(), their_lifeline.into()],
+            board,
+            theirs: [their_work.into(), their_results.into(), their_output.into(), their_lifeline.into(), their_board],
         })
     }
 }

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::exchange::{self, Exchange};
-use super::threshold;
+use super::search;
 
 /// A plan this close to the lower bound is not improved further: 1 in 10,000,
 /// far below what any estimate of a test's time is worth.
@@ -17,18 +17,32 @@ const PATIENCE: usize = 20_000_000;
 /// The shard of each of `loads`, for at least one shard. First the longest load
 /// goes onto the least loaded shard, and so on (LPT: R. L. Graham, "Bounds on
 /// multiprocessing timing anomalies", SIAM J. Appl. Math. 17, 1969: at most 4/3
-/// of the best); then the fullest shard exchanges loads with
-/// another while that lowers the fuller of the two.
+/// of the best); then the fullest shard exchanges loads with another while that lowers
+/// the fuller of the two; then `search` goes on where shards hold but a few loads.
 ///
 /// Only whole numbers are compared and ties go to the lower index, so the same
 /// loads in the same order give the same shards on every machine.
 pub(super) fn balance(loads: &[u64], shards: usize) -> Vec<u32> {
     let mut assigned = longest_first(loads, shards);
     let goal = goal(loads, shards);
-    Refinement::new(loads, shards, goal, &assigned).run(&mut assigned);
-    threshold::search(loads, shards, goal + goal / 500, &mut assigned);
-    Refinement::new(loads, shards, goal, &assigned).run(&mut assigned);
+    Refinement::new(loads, shards, goal, &assigned).run(PATIENCE, &mut assigned);
+    search::search(loads, shards, goal, &mut assigned);
+    Refinement::new(loads, shards, goal, &assigned).run(PATIENCE, &mut assigned);
     assigned
+}
+
+/// The load of the fullest shard.
+pub(super) fn fullest(loads: &[u64], shards: usize, assigned: &[u32]) -> u64 {
+    totals(loads, shards, assigned).into_iter().max().unwrap_or(0)
+}
+
+/// Each shard's load.
+pub(super) fn totals(loads: &[u64], shards: usize, assigned: &[u32]) -> Vec<u64> {
+    let mut totals = vec![0; shards];
+    for (load, &shard) in loads.iter().zip(assigned) {
+        totals[shard as usize] += load;
+    }
+    totals
 }
 
 /// Beyond so many loads a shard the mean load decides.
@@ -66,7 +80,7 @@ pub(super) fn longest_first(loads: &[u64], shards: usize) -> Vec<u32> {
 }
 
 /// The second step: pairs of shards exchange loads.
-struct Refinement<'a> {
+pub(super) struct Refinement<'a> {
     loads: &'a [u64],
     /// Each shard's loads as indices, shortest first.
     members: Vec<Vec<usize>>,
@@ -76,21 +90,20 @@ struct Refinement<'a> {
 }
 
 impl<'a> Refinement<'a> {
-    fn new(loads: &'a [u64], shards: usize, goal: u64, assigned: &[u32]) -> Refinement<'a> {
+    pub(super) fn new(loads: &'a [u64], shards: usize, goal: u64, assigned: &[u32]) -> Refinement<'a> {
         let mut members = vec![Vec::new(); shards];
-        let mut totals = vec![0; shards];
         for (index, &shard) in assigned.iter().enumerate() {
             members[shard as usize].push(index);
-            totals[shard as usize] += loads[index];
         }
         for shard in &mut members {
             shard.sort_by_key(|&index| (loads[index], index));
         }
-        Refinement { loads, members, totals, goal, looked_at: 0 }
+        Refinement { loads, members, totals: totals(loads, shards, assigned), goal, looked_at: 0 }
     }
 
-    fn run(&mut self, assigned: &mut [u32]) {
-        while self.looked_at < PATIENCE {
+    /// Exchanges until nothing helps, the goal is met or `patience` loads were looked at.
+    pub(super) fn run(&mut self, patience: usize, assigned: &mut [u32]) {
+        while self.looked_at < patience {
             let Some(fullest) = (0..self.totals.len()).max_by_key(|&shard| (self.totals[shard], Reverse(shard))) else {
                 return;
             };

@@ -3,7 +3,7 @@
 use super::super::plan_file::{self, Drift, PlanFileError};
 use super::super::{Plan, Strategy};
 use super::*;
-use crate::estimate::Estimates;
+use crate::estimate::{Estimates, SetUp};
 use crate::unit::{Keep, Subject};
 
 const IDS: [&str; 7] = ["a.py::1", "a.py::2", "b.py::1", "b.py::2", "c.py::1", "c.py::2", "c.py::3"];
@@ -14,7 +14,7 @@ fn subjects<'a>(ids: &[&'a str]) -> Vec<Subject<'a>> {
 
 fn plan(ids: &[&str], strategy: Strategy) -> Plan {
     let subjects = subjects(ids);
-    Plan::make(&subjects, &Estimates::of(&subjects), strategy, Keep::Test, 3).unwrap()
+    Plan::make(&subjects, &Estimates::of(&subjects, SetUp::default()), strategy, Keep::Test, 3).unwrap()
 }
 
 fn streams(plan: &Plan) -> Vec<ShardStream<'static>> {

@@ -88,6 +88,10 @@ pub fn job(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Job>, CiE
     Ok(None)
 }
 
+/// Bazel's variable for a file that a test must touch to say that it knows of shards; where it
+/// does not, Bazel takes every shard for failed.
+pub const BAZEL_STATUS_FILE: &str = "TEST_SHARD_STATUS_FILE";
+
 /// The variables that [`job`] looks at, for people.
 pub fn known_variables() -> String {
     SYSTEMS.map(|system| format!("{} ({})", system.index, system.name)).join(", ")

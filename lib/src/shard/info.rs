@@ -3,16 +3,15 @@
 use super::Plan;
 use crate::estimate::Estimates;
 use crate::record::ShardInfo;
+use crate::unit::Subject;
 
 /// The figures of `plan`.
-pub fn info_of(plan: &Plan, estimates: &Estimates) -> ShardInfo {
+pub fn info_of(plan: &Plan, subjects: &[Subject], estimates: &Estimates) -> ShardInfo {
     let mut counts = vec![0_usize; plan.total as usize];
-    let mut times_us = vec![0_u64; plan.total as usize];
-    for (subject, &shard) in plan.shards.iter().enumerate() {
+    for &shard in &plan.shards {
         counts[shard as usize] += 1;
-        times_us[shard as usize] += estimates.time_us(subject);
     }
-    let durations: Vec<u64> = times_us.iter().map(|time| (time + 500) / 1000).collect();
+    let durations: Vec<u64> = plan.times_us(subjects, estimates).iter().map(|time| (time + 500) / 1000).collect();
     let as_numbers: Vec<u64> = counts.iter().map(|&count| count as u64).collect();
     ShardInfo {
         strategy: plan.strategy.name().to_string(),

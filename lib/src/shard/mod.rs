@@ -11,19 +11,22 @@ pub mod ci;
 mod count;
 mod exchange;
 mod info;
+mod pieces;
 pub mod plan_file;
 mod rendezvous;
+mod search;
 pub mod target;
 mod threshold;
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 use clap::ValueEnum;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::estimate::Estimates;
+use crate::test_id::file_of;
 use crate::unit::{Keep, Subject, UnitKey};
 pub use info::{info_of, info_text};
 
@@ -127,7 +130,7 @@ impl Plan {
         check_total(total)?;
         let sorted = sorted_by_id(subjects);
         let units = units_of(subjects, &sorted, keep);
-        let placed = place(&units, estimates, strategy, total);
+        let placed = place(subjects, &units, estimates, strategy, total);
         let mut shards = vec![0; subjects.len()];
         for (unit, shard) in units.iter().zip(placed) {
             for &member in &unit.members {
@@ -136,6 +139,23 @@ impl Plan {
         }
         let digest = digest(total, sorted.iter().map(|&index| (subjects[index].node_id, shards[index])));
         Ok(Plan { strategy, keep, total, shards, digest })
+    }
+
+    /// What each shard is expected to take with one worker, in microseconds: its tests, once
+    /// for each of its files the set-up of the module, and once that of the session.
+    pub fn times_us(&self, subjects: &[Subject], estimates: &Estimates) -> Vec<u64> {
+        let mut times = vec![0; self.total as usize];
+        let mut paid: HashSet<(u32, &str)> = HashSet::new();
+        for (index, (subject, &shard)) in subjects.iter().zip(&self.shards).enumerate() {
+            let file = file_of(subject.node_id);
+            let module_us = estimates.module_us(file);
+            let once = if module_us > 0 && paid.insert((shard, file)) { module_us } else { 0 };
+            times[shard as usize] += estimates.time_us(index) + once;
+        }
+        for shard in self.shards.iter().collect::<HashSet<_>>() {
+            times[*shard as usize] += estimates.session_us();
+        }
+        times
     }
 
     /// The subjects of shard `index`, in the order in which they were given.
@@ -174,12 +194,9 @@ fn units_of<'a>(subjects: &[Subject<'a>], sorted: &[usize], keep: Keep) -> Vec<U
 }
 
 /// The shard of each unit.
-fn place(units: &[Unit], estimates: &Estimates, strategy: Strategy, total: u32) -> Vec<u32> {
+fn place(subjects: &[Subject], units: &[Unit], estimates: &Estimates, strategy: Strategy, total: u32) -> Vec<u32> {
     match strategy {
-        Strategy::DurationBalanced => {
-            let loads: Vec<u64> = units.iter().map(|unit| load_of(unit, estimates)).collect();
-            balance::balance(&loads, total as usize)
-        }
+        Strategy::DurationBalanced => pieces::balanced(subjects, units, estimates, total as usize),
         Strategy::Hash => units.iter().map(|unit| rendezvous::shard_of(unit.key, total)).collect(),
         Strategy::RoundRobin => (0..total).cycle().take(units.len()).collect(),
         Strategy::Count => {
@@ -189,7 +206,7 @@ fn place(units: &[Unit], estimates: &Estimates, strategy: Strategy, total: u32) 
     }
 }
 
-/// What a unit is expected to take, in microseconds: at least 1 for each test, so
+/// What a unit is expected to take without set-up that it shares, in microseconds: at least 1 for each test, so
 /// that tests without a time are spread by number.
 fn load_of(unit: &Unit, estimates: &Estimates) -> u64 {
     unit.members.iter().map(|&index| estimates.time_us(index).max(1)).sum()

@@ -3,6 +3,7 @@
 use proptest::prelude::{ProptestConfig, Strategy as _, any, prop, prop_assert, prop_assert_eq, proptest};
 
 use super::*;
+use crate::estimate::SetUp;
 use crate::summary::TestSummary;
 
 const ALL: [Strategy; 4] = [Strategy::DurationBalanced, Strategy::Hash, Strategy::RoundRobin, Strategy::Count];
@@ -44,7 +45,35 @@ fn subjects_of<'a>(lines: &'a [Line], summaries: &'a HashMap<String, TestSummary
 
 fn plan_of(lines: &[Line], summaries: &HashMap<String, TestSummary>, by: Strategy, keep: Keep, total: u32) -> Plan {
     let subjects = subjects_of(lines, summaries);
-    Plan::make(&subjects, &Estimates::of(&subjects), by, keep, total).unwrap()
+    Plan::make(&subjects, &Estimates::of(&subjects, costly()), by, keep, total).unwrap()
+}
+
+/// Two of the files that `lines` draws from have a module that takes time to set up.
+fn costly() -> SetUp {
+    SetUp { modules_us: HashMap::from([("t0.py".into(), 30_000), ("t2.py".into(), 5_000)]), session_us: 70_000 }
+}
+
+#[test]
+fn a_costly_module_is_cut_no_further_than_it_pays() {
+    // 16 tests of 10 ms in each of four files; a module that takes 100 ms, and one of 20 ms.
+    let lines: Vec<Line> = (0..64).map(|test| (format!("t{}.py::test_{test:02}", test / 16), None, Some(10))).collect();
+    let summaries = summaries_of(&lines);
+    let subjects = subjects_of(&lines, &summaries);
+    let shards = |costs: [u64; 2]| {
+        let modules_us = HashMap::from([("t0.py".into(), costs[0] * 1000), ("t1.py".into(), costs[1] * 1000)]);
+        let estimates = Estimates::of(&subjects, SetUp { modules_us, session_us: 1_000_000 });
+        let plan = Plan::make(&subjects, &estimates, Strategy::DurationBalanced, Keep::Test, 4).unwrap();
+        let of = |file: usize| plan.shards[file * 16..(file + 1) * 16].iter().collect::<HashSet<_>>().len();
+        (of(0), of(1), plan.times_us(&subjects, &estimates).into_iter().max().unwrap() / 1000)
+    };
+    assert_eq!(shards([0, 0]).2, 1160);
+    // Set up once each, the costly one on a shard of its own with 60 ms of its tests' 160 too much: cut in
+    // two, (640 + 200 + 20) / 4 is 215.
+    let (first, second, longest) = shards([100, 20]);
+    assert!(first == 2 && second <= 2 && longest <= 1230, "{first} and {second} pieces, {longest} ms");
+    // Cut in four, each shard would take 500 + 640 / 4.
+    let (pieces, _, longest) = shards([500, 0]);
+    assert!((2..=3).contains(&pieces) && longest <= 1580, "{pieces} pieces, {longest} ms");
 }
 
 #[test]

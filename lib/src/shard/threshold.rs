@@ -1,18 +1,20 @@
-//! Owns the last resort of balancing: a search that may go uphill. Knows loads alone.
+//! Owns a descent that may go uphill on its way. Knows loads alone.
 
-/// The threshold sinks so many times: an unlucky descent has others after it.
-const ROUNDS: usize = 4;
-
-/// Steps of a descent for each load, and the most there are: about 10 ms.
+/// Steps of a descent for each load, and the most there are: some 10 ms.
 const STEPS_PER_LOAD: usize = 2_500;
 const MOST_STEPS: usize = 500_000;
 
-/// More loads than this are left as they are: there are few on a shard only where
-/// there are thousands of shards, and the search would take seconds.
-const MOST_LOADS: usize = 10_000;
-
 /// Bounds steps times shards, as the fullest shard is looked for after an exchange.
 const MOST_LOOKS: usize = 50_000_000;
+
+/// So many steps have the same threshold.
+const STEPS_AT_ONCE: usize = 500;
+
+/// The goal in the units that are reckoned in: a cube of it is a small part of 64 bits.
+const UNIT: u64 = 1 << 20;
+
+/// What a shard may have too much at first, if it costs no other anything: 1.5 % of the goal.
+const FIRST_EXCESS: u64 = UNIT * 15 / 1000;
 
 /// Where each load is, and what that makes of the shards.
 struct State {
@@ -21,18 +23,17 @@ struct State {
 }
 
 /// Threshold accepting (G. Dueck, T. Scheuer, "Threshold accepting", J. Comput.
-/// Phys. 90, 1990): two shards chosen by lot exchange a load if the sum of squares of
+/// Phys. 90, 1990): two shards chosen by lot exchange a load if the sum of cubes of
 /// what shards have above `goal` does not grow by more than a threshold, which sinks to
-/// nothing. With three loads a shard, exchanges that only go downhill end 1.2 % above
-/// the bound; this ends 0.3 % above it in the mean. Starts from `assigned` and leaves
-/// in it the best that was seen; stops once no shard is above `goal`.
+/// nothing. Cubes, as one shard that is far above it is worse than many a little. Starts
+/// from `assigned` and leaves in it the best that was seen; stops once no shard is
+/// above `goal`.
 ///
-/// The lots come from a fixed generator and all is whole numbers: the outcome is
-/// the same on every machine.
-pub(super) fn search(loads: &[u64], shards: usize, goal: u64, assigned: &mut [u32]) {
-    if loads.len() > MOST_LOADS {
-        return;
-    }
+/// All is whole numbers, and the lots come from a fixed generator: the outcome is the
+/// same on every machine.
+pub(super) fn descend(loads: &[u64], shards: usize, goal: u64, lots: &mut Lots, assigned: &mut [u32]) {
+    let scale = |&load: &u64| (u128::from(load) * u128::from(UNIT)).div_ceil(u128::from(goal.max(1))) as u64;
+    let loads: Vec<u64> = loads.iter().map(scale).collect();
     let mut state = State { members: vec![Vec::new(); shards], totals: vec![0; shards] };
     for (index, &shard) in assigned.iter().enumerate() {
         state.members[shard as usize].push(index);
@@ -40,16 +41,12 @@ pub(super) fn search(loads: &[u64], shards: usize, goal: u64, assigned: &mut [u3
     }
     let mut best = state.fullest();
     let steps = (loads.len() * STEPS_PER_LOAD).min(MOST_STEPS).min(MOST_LOOKS / shards.max(1));
-    let mean = loads.iter().sum::<u64>() / shards.max(1) as u64;
-    let mut lots = Lots(0);
-    for step in (0..steps).cycle().take(steps * ROUNDS) {
-        if best <= goal || shards < 2 {
+    for step in 0..steps {
+        if best <= UNIT || shards < 2 {
             return;
         }
-        // A cubic descent: most steps are spent near the end, where they decide.
-        let left = ((steps - step) * 1000 / steps) as u128;
-        let threshold = u128::from(mean) * u128::from(mean) / 500 * left.pow(3) / 1_000_000_000;
-        if state.try_exchange(loads, &mut lots, goal, threshold) {
+        let threshold = threshold(step / STEPS_AT_ONCE * STEPS_AT_ONCE, steps);
+        if state.try_exchange(&loads, lots, threshold) {
             let fullest = state.fullest();
             if fullest < best {
                 best = fullest;
@@ -57,6 +54,13 @@ pub(super) fn search(loads: &[u64], shards: usize, goal: u64, assigned: &mut [u3
             }
         }
     }
+}
+
+/// The cube of an excess that sinks with the fourth power of what is left: most steps
+/// are spent near the end, where they decide.
+fn threshold(step: usize, steps: usize) -> u64 {
+    let left = ((steps - step) * 1000 / steps) as u64;
+    (FIRST_EXCESS * left.pow(4) / 1_000_000_000_000).pow(3)
 }
 
 impl State {
@@ -73,7 +77,7 @@ impl State {
     }
 
     /// Whether an exchange was made.
-    fn try_exchange(&mut self, loads: &[u64], lots: &mut Lots, goal: u64, threshold: u128) -> bool {
+    fn try_exchange(&mut self, loads: &[u64], lots: &mut Lots, threshold: u64) -> bool {
         let from = lots.below(self.totals.len());
         let to = lots.below(self.totals.len());
         if from == to || self.members[from].is_empty() {
@@ -85,9 +89,7 @@ impl State {
         let given = loads[self.members[from][give]];
         let taken = self.members[to].get(take).map_or(0, |&index| loads[index]);
         let after = (self.totals[from] + taken - given, self.totals[to] + given - taken);
-        let excess = |load: u64| u128::from(load.saturating_sub(goal)).pow(2);
-        let squares = |(one, other): (u64, u64)| excess(one) + excess(other);
-        if squares(after) > squares((self.totals[from], self.totals[to])) + threshold {
+        if cost(after) > cost((self.totals[from], self.totals[to])) + threshold {
             return false;
         }
         let given = self.members[from].swap_remove(give);
@@ -101,8 +103,15 @@ impl State {
     }
 }
 
-/// SplitMix64, see `rendezvous`.
-struct Lots(u64);
+/// The cubes of what two shards have above the goal; beyond twice the goal all is alike.
+fn cost((one, other): (u64, u64)) -> u64 {
+    let cube = |load: u64| load.saturating_sub(UNIT).min(UNIT).pow(3);
+    cube(one) + cube(other)
+}
+
+/// Lots from SplitMix64, see `rendezvous`.
+#[derive(Default)]
+pub(super) struct Lots(u64);
 
 impl Lots {
     fn below(&mut self, bound: usize) -> usize {
