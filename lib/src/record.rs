@@ -263,6 +263,9 @@ pub struct TestResult {
     /// It is in quarantine: its failure does not turn the run red.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub quarantined: bool,
+    /// What it left behind, with `--detect-leaks`: processes, threads, open files, settings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leaks: Vec<String>,
     /// How many of its subtests passed; the others are parts in `attempts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passing_subtests: Option<u64>,

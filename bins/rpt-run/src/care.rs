@@ -22,6 +22,10 @@ pub(crate) struct CareArgs {
     /// Stop after N tests in which the worker died
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_crashes: Option<u32>,
+    /// Say which test left processes, threads or open files behind, or changed the working
+    /// directory, the environment, signal handlers or the umask
+    #[arg(long)]
+    detect_leaks: bool,
     /// Take the quarantine (rpt-quarantine.toml) from this git revision, so that a change
     /// cannot excuse itself
     #[arg(long, value_name = "REV", conflicts_with = "no_quarantine")]
@@ -114,6 +118,7 @@ impl From<CareArgs> for Care {
             timeout_total: args.timeout_total,
             slow: args.slow,
             max_crashes: args.max_crashes,
+            detect_leaks: args.detect_leaks,
             quarantine: match args.quarantine_from {
                 Some(revision) => QuarantineFrom::Revision(revision),
                 None if args.no_quarantine => QuarantineFrom::Nowhere,

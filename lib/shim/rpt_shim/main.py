@@ -43,6 +43,7 @@ def main(control_socket: socket.socket, settings: dict[str, Any]) -> int:
         # in a worker most of them are the server's, and in both it takes as long as
         # hundreds of tests and nothing can be seen of it.
         atexit._run_exitfuncs()
+        server.end_orphans()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

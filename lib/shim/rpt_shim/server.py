@@ -21,12 +21,15 @@ from typing import Any
 
 import pytest
 
-from rpt_shim import cache, inventory, marks, reports, stacks, surroundings, wire
+from rpt_shim import cache, inventory, leaks, marks, orphans, reports, stacks, surroundings, wire
 from rpt_shim.board import Board
 from rpt_shim.worker import Worker, describe_warning
 
 #: Modules whose threads or devices do not survive a fork.
 FORK_HOSTILE = ("polars", "grpc", "jpype", "tensorflow", "jax", "ray")
+
+#: How often adopted children are looked at while workers run, in seconds.
+ORPHAN_POLL = 0.1
 
 #: Where process descriptors are missing, how often children are looked at, in seconds.
 CHILD_POLL = 0.02
@@ -52,6 +55,9 @@ class Server:
         self.forked = False
         self.worker: Worker | None = None
         self.children: dict[int, tuple[str, int | None]] = {}
+        #: Children from before any test ran: what the project itself started.
+        self.spared: set[int] = set()
+        self.adopts = False
         self.listener: socket.socket | None = None
         self.listens_at = ""
         self.seen: dict[str, tuple[int, int]] = {}
@@ -110,6 +116,8 @@ class Server:
         gc.unfreeze()
         self._remember_files(session)
         self.control.send(self._collected(session))
+        # While the client reads.
+        self.spared = orphans.children()
         return self._serve(session)
 
     def _collected(self, session: pytest.Session) -> dict[str, Any]:
@@ -220,6 +228,8 @@ class Server:
         for fd in [*sources, *(fd for _, fd in self.children.values() if fd is not None)]:
             poll.register(fd, select.POLLIN)
         timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+        if self.children and self.adopts:
+            timeout = ORPHAN_POLL if timeout is None else min(timeout, ORPHAN_POLL)
         if any(fd is None for _, fd in self.children.values()):
             timeout = CHILD_POLL if timeout is None else min(timeout, CHILD_POLL)
         ready = poll.poll(None if timeout is None else timeout * 1000)
@@ -261,6 +271,7 @@ class Server:
         sys.stdout.flush()
         sys.stderr.flush()
         surroundings.make_base_temporary_folder(session.config)
+        self.adopts = self.adopts or orphans.adopt()
         with warnings.catch_warnings():
             # Python warns of forking with threads; rpt's --exec auto has decided.
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -284,7 +295,7 @@ class Server:
                 os.close(fd)
         self.children = {}
         output, lifeline = fds[2:4]
-        stacks.answer(request["stacks_signal"], output)
+        stacks.answer(request["manner"]["stacks_signal"], output)
         surroundings.take_descriptors(output)
         surroundings.die_with(lifeline)
         surroundings.forget_exit_handlers()
@@ -294,7 +305,7 @@ class Server:
         """Runs in this very process: a spawned worker, or the user's terminal."""
         output, lifeline = fds[2:4]
         surroundings.die_with(lifeline)
-        stacks.answer(request["stacks_signal"], output)
+        stacks.answer(request["manner"]["stacks_signal"], output)
         if request["identity"] is None:
             os.close(output)
             self._run(session, request, fds)
@@ -313,14 +324,19 @@ class Server:
     def _run(self, session: pytest.Session, request: dict[str, Any], fds: list[int]) -> None:
         work, results = fds[:2]
         # 0: rpt counts by itself.
-        session.config.option.maxfail = request["maxfail"]
+        session.config.option.maxfail = request["manner"]["maxfail"]
         board = Board(fds[4])
         os.close(fds[4])
         # Files that failed to collect were counted; -x is about tests from here on.
         session.testsfailed = 0
-        self.worker = Worker(session.config, wire.Results(results), wire.Work(work), board, request["protocol"])
+        # What is looked at around an item must be around it.
+        protocol = "full" if request["manner"]["detect_leaks"] else request["manner"]["protocol"]
+        self.worker = Worker(session.config, wire.Results(results), wire.Work(work), board, protocol)
         session.config.pluginmanager.register(self.worker, "rpt-worker")
         session.config.pluginmanager.register(board, "rpt-board")
+        if request["manner"]["detect_leaks"]:
+            self.worker.leaks = leaks.Leaks()
+            session.config.pluginmanager.register(self.worker.leaks, "rpt-leaks")
         try:
             self.worker.run(session)
         finally:
@@ -342,6 +358,13 @@ class Server:
                 # A client that is gone is seen by the next look at its connection.
                 with contextlib.suppress(OSError):
                     self.control.send({"type": "exited", "worker": worker, "pid": pid, "status": status})
+        if self.adopts:
+            orphans.reap(self.spared | set(self.children))
+
+    def end_orphans(self) -> None:
+        """Whatever tests started ends with the server, whoever its parent was."""
+        if not self.forked:
+            orphans.end(self.spared)
 
     def _kill_children(self) -> None:
         """The client is gone, and with it every reason to run."""

@@ -16,6 +16,7 @@ import pytest
 
 from rpt_shim import light, reports, wire
 from rpt_shim.board import Board
+from rpt_shim.leaks import Leaks
 from rpt_shim.light import Light
 
 # The scopes whose fixtures many tests share, and their places in what is said of them.
@@ -49,6 +50,8 @@ class Worker:
         self.set_up = [0.0, 0.0]
         # How much of the set-up that goes on is that of fixtures it asked for.
         self.nested = 0.0
+        #: Looks for what tests leave behind, where that is asked for.
+        self.leaks: Leaks | None = None
         self.asks_status = _foreign_status_hook(config)
         #: Of the session, why no item takes the light protocol.
         self.refusal = None
@@ -142,6 +145,8 @@ class Worker:
             self._say(wire.line("internal_error", number, wire.text(traceback.format_exc())))
             raise
         self._say_set_up()
+        if self.leaks is not None and self.leaks.found:
+            self._say(wire.line("leaks", number, self.leaks.found))
         reported = self.reported
         if len(reported) == 3 and all(map(reports.is_plain_pass, reported)):
             duration = reported[0].duration + reported[1].duration + reported[2].duration

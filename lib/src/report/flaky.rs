@@ -1,10 +1,23 @@
-//! Owns what people see of tests that passed after a failure: every attempt that
-//! failed, and the test by its name in the summary, never as a clean pass.
+//! Owns what people see of tests that are not as clean as their outcome: every attempt
+//! that failed before a pass, and what tests left behind.
 
 use super::text::{Text, YELLOW, crash_line, headline};
+use crate::cli::one_line;
 use crate::record::{Attempt, TestResult};
 
 impl Text<'_> {
+    /// What each test left behind.
+    pub(super) fn leaks(&mut self, leaks: &[(Box<str>, Vec<String>)]) {
+        if leaks.is_empty() {
+            return;
+        }
+        self.painted(YELLOW, &self.style.rule('=', "leaks"));
+        for (node_id, left) in leaks {
+            self.line(&one_line(node_id));
+            left.iter().for_each(|text| self.line(&format!("  {}", one_line(text))));
+        }
+    }
+
     /// The attempts that failed, each with what it said.
     pub(super) fn flaky(&mut self, results: &[TestResult]) {
         if results.is_empty() {

@@ -40,6 +40,7 @@ pub struct Report {
     /// Tests that passed after a failure.
     flaky: Vec<TestResult>,
     not_run: Vec<(Box<str>, Box<str>)>,
+    leaks: Vec<(Box<str>, Vec<String>)>,
     passing_subtests: u64,
     warnings: Vec<Warning>,
     took: BTreeMap<Option<String>, u64>,
@@ -57,6 +58,7 @@ impl Report {
             failures: Vec::new(),
             flaky: Vec::new(),
             not_run: Vec::new(),
+            leaks: Vec::new(),
             passing_subtests: 0,
             warnings: Vec::new(),
             took: BTreeMap::new(),
@@ -66,7 +68,10 @@ impl Report {
     }
 
     /// A test ended.
-    pub fn result(&mut self, result: TestResult) {
+    pub fn result(&mut self, mut result: TestResult) {
+        if !result.leaks.is_empty() {
+            self.leaks.push((result.node_id.as_str().into(), std::mem::take(&mut result.leaks)));
+        }
         self.passing_subtests += result.passing_subtests.unwrap_or(0);
         self.progress.ended(&result);
         if result.outcome.is_failure() {
@@ -150,6 +155,7 @@ impl Report {
             text.failures(&self.failures);
             text.flaky(&self.flaky);
             text.warnings(&self.warnings);
+            text.leaks(&self.leaks);
             text.short_summary(end, &self.failures, &self.not_run);
             text.flaky_summary(&self.flaky, self.failures.is_empty() && self.not_run.is_empty());
             text.totals(end, self.passing_subtests, self.warnings.len(), self.began.elapsed());

@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use super::dispatcher::State;
-use super::host::{Host, Manner};
+use super::host::Host;
+use super::overdue::STACKS;
 use super::plan::{Unit, cut};
 use super::slot::Slot;
-use crate::server::Identity;
+use crate::server::{Identity, Manner};
 use crate::tally::Ending;
 
 /// A worker's pipe holds about this much work, so that it never waits for the
@@ -170,7 +171,12 @@ impl State<'_> {
             Identity { worker: name.unwrap_or_default(), count: self.run.workers, uid: self.run.uid.clone() };
         let given = share.iter().map(|&item| (item, self.run.items[item as usize].node_id.clone())).collect();
         let maxfail = if self.run.retries.failures_are_judged { 0 } else { self.run.maxfail };
-        let manner = Manner { maxfail, protocol: self.run.protocol };
+        let manner = Manner {
+            maxfail,
+            protocol: self.run.protocol,
+            stacks_signal: STACKS as i32,
+            detect_leaks: self.run.policy.detect_leaks,
+        };
         let mut slot = self.run.host.start_worker(index, identity, manner, given, &self.run.events.0)?;
         slot.backlog = share;
         self.slots.push(slot);

@@ -24,6 +24,8 @@ pub struct Care {
     pub slow: Option<Duration>,
     /// Stop after so many tests in which the worker died.
     pub max_crashes: Option<u32>,
+    /// Say what each test leaves behind.
+    pub detect_leaks: bool,
     /// Whose failures are excused.
     pub quarantine: QuarantineFrom,
     /// Which tests are run again.
@@ -50,7 +52,13 @@ impl Run<'_> {
             history: self.store.clone(),
             next_look: None,
         };
-        Policy { limits, memory: MemoryWatch::begin(), max_crashes: care.max_crashes, crashes: 0 }
+        Policy {
+            limits,
+            memory: MemoryWatch::begin(),
+            max_crashes: care.max_crashes,
+            detect_leaks: care.detect_leaks,
+            crashes: 0,
+        }
     }
 
     /// What is run more than once in this run.

@@ -256,6 +256,7 @@ impl State<'_> {
             Message::Stop { failures: false, reason } => {
                 self.stop(Ending::Interrupted { reason, exit_code: None });
             }
+            Message::Leaks { leaks } => self.slots[index].leaks = leaks,
             Message::Warning(warning) => self.run.sinks.report.warning(warning),
             Message::Protocol(took) => self.run.sinks.report.protocol(took),
             Message::Finish { exit_code } => {
@@ -295,7 +296,8 @@ impl State<'_> {
         result.module_setup_ms = result::set_up_ms(module_s, result.duration_ms);
         result.session_setup_ms = result::set_up_ms(session_s, result.duration_ms);
         slot.running = None;
-        let result = slot.watch.ends(item, result);
+        let mut result = slot.watch.ends(item, result);
+        result.leaks = std::mem::take(&mut slot.leaks);
         slot.done.0 += 1;
         slot.done.1 += result.duration_ms / 1000.0;
         self.fruitless = 0;

@@ -8,10 +8,9 @@ use std::path::PathBuf;
 use crossbeam_channel::{Sender, never};
 
 use super::event::Event;
-use super::overdue::STACKS;
 use super::plan::{Numbers, same_tests};
 use super::slot::Slot;
-use crate::server::{ControlWriter, FromServer, Identity, Launch, Pipes, Protocol, Request, Started, start};
+use crate::server::{ControlWriter, FromServer, Identity, Launch, Manner, Pipes, Request, Started, start};
 use crate::test_id::file_of;
 
 /// Where workers come from.
@@ -27,25 +26,6 @@ pub(super) enum Host {
         /// The process; taken when it runs.
         process: Option<Started>,
     },
-}
-
-/// How a worker runs what it is given.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Manner {
-    /// Stop after so many failed reports; 0: never.
-    pub maxfail: u32,
-    /// How items are run.
-    pub protocol: Protocol,
-}
-
-impl Manner {
-    fn fork(self, identity: Identity) -> Request {
-        Request::Fork { identity, maxfail: self.maxfail, protocol: self.protocol, stacks_signal: STACKS as i32 }
-    }
-
-    fn run(self, identity: Option<Identity>) -> Request {
-        Request::Run { identity, maxfail: self.maxfail, protocol: self.protocol, stacks_signal: STACKS as i32 }
-    }
 }
 
 /// What a worker in an interpreter of its own is started with.
@@ -76,11 +56,11 @@ impl Host {
         let fds = theirs.each_ref().map(AsFd::as_fd);
         match self {
             Host::Fork(writer) => {
-                writer.send(&manner.fork(identity.clone()), &fds)?;
+                writer.send(&Request::Fork { identity: identity.clone(), manner }, &fds)?;
                 Ok(Slot::new(index, identity.worker, ours, board, events))
             }
             Host::Here { writer, process } => {
-                writer.send(&manner.run(None), &fds)?;
+                writer.send(&Request::Run { identity: None, manner }, &fds)?;
                 let mut slot = Slot::new(index, "master".to_string(), ours, board, events);
                 if let Some(process) = process.take() {
                     slot.pid = Some(process.pid() as i32);
@@ -149,7 +129,7 @@ fn spawn(
         }
     }
     let fds = theirs.each_ref().map(AsFd::as_fd);
-    server.writer.send(&manner.run(Some(identity.clone())), &fds)?;
+    server.writer.send(&Request::Run { identity: Some(identity.clone()), manner }, &fds)?;
     drop(theirs);
     events.send(Event::SpawnReady(index, numbers))?;
     if let Some(process) = server.process.take() {

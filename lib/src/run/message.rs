@@ -17,6 +17,8 @@ pub(super) enum Message {
     Test { item: u32, started_at: f64, reports: Vec<PhaseReport> },
     /// The item interrupted the session: `pytest.exit` or KeyboardInterrupt.
     Interrupt { item: u32, started_at: f64, reports: Vec<PhaseReport>, reason: String, exit_code: Option<i64> },
+    /// What the item left behind; its reports follow.
+    Leaks { leaks: Vec<String> },
     /// A hook broke while the item ran.
     InternalError { item: u32, traceback: String },
     /// The session wants no more items: at enough failures, or because a plugin said so.
@@ -61,6 +63,10 @@ pub(super) fn parse(line: &[u8]) -> Result<Message, serde_json::Error> {
             ) = serde_json::from_slice(line)?;
             Message::Interrupt { item, started_at, reports, reason, exit_code }
         }
+        b"leaks" => {
+            let (_, _, leaks): (&str, u32, Vec<String>) = serde_json::from_slice(line)?;
+            Message::Leaks { leaks }
+        }
         b"internal_error" => {
             let (_, item, traceback): (&str, u32, String) = serde_json::from_slice(line)?;
             Message::InternalError { item, traceback }
@@ -102,6 +108,8 @@ mod tests {
             interrupt,
             Message::Interrupt { item: 7, started_at: 1.5, reports: vec![], reason, exit_code: None }
         );
+        let leaks = vec!["umask 077".to_string()];
+        assert_eq!(parse(b"[\"leaks\",7,[\"umask 077\"]]").unwrap(), Message::Leaks { leaks });
         assert!(parse(b"[\"passed\",7]").is_err());
         assert!(parse(b"[\"pass\",7]").is_err());
         assert!(parse(b"").is_err());

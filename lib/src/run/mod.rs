@@ -10,6 +10,7 @@ mod dispatcher;
 mod event;
 mod host;
 mod message;
+mod orphans;
 mod overdue;
 mod plan;
 mod policy;
@@ -357,6 +358,7 @@ impl<'a> Run<'a> {
             Workers::Exactly(count) => count.max(1),
         };
         let ward = std::mem::take(&mut self.ward);
+        let spared = orphans::adopt(process.as_ref().map(server::Started::pid));
         let retries = self.retries(&collected, items, &selection.order, !ward.is_empty(), &mut sinks);
         let events = crossbeam_channel::unbounded();
         forward(interrupts, events.0.clone());
@@ -418,8 +420,11 @@ impl<'a> Run<'a> {
             // It ends with the server, and has nothing to say.
             let _ = thread.join();
         }
-        if let Some(mut process) = process {
+        if let Some(process) = &mut process {
             process.wait().context("cannot wait for the server")?;
+        }
+        orphans::end(&spared);
+        if let Some(mut process) = process {
             if exit.as_ref().is_ok_and(|exit| *exit == Exit::Internal) {
                 // What a broken server said before it ended; a stderr that is closed has no reader.
                 let _ = std::io::Write::write_all(&mut std::io::stderr(), process.printed().as_bytes());

@@ -13,6 +13,8 @@ pub(super) struct Policy {
     pub memory: MemoryWatch,
     /// Stop after so many tests in which the worker died.
     pub max_crashes: Option<u32>,
+    /// Look for what each test leaves behind.
+    pub detect_leaks: bool,
     /// So many there were.
     pub crashes: u32,
 }

@@ -68,6 +68,8 @@ pub(super) struct Slot {
     pub failed: bool,
     /// What it says of what it does.
     pub board: Board,
+    /// What the test that ends left behind.
+    pub leaks: Vec<String>,
     /// The time of what it runs.
     pub watch: Watch,
     work: Option<PipeWriter>,
@@ -109,6 +111,7 @@ impl Slot {
             ready: true,
             failed: false,
             board,
+            leaks: Vec::new(),
             watch: Watch::default(),
             work: Some(work),
             unclaimed: Some(unclaimed),

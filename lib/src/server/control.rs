@@ -49,6 +49,19 @@ pub enum Protocol {
     Light,
 }
 
+/// How a worker works.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Manner {
+    /// Stop after so many failures; 0: never.
+    pub maxfail: u32,
+    /// How items are run.
+    pub protocol: Protocol,
+    /// The signal that asks for its stacks.
+    pub stacks_signal: i32,
+    /// Look for what each test leaves behind.
+    pub detect_leaks: bool,
+}
+
 /// What is asked of the shim.
 #[derive(Debug, Serialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
@@ -62,23 +75,15 @@ pub enum Request {
     Fork {
         /// Who it is.
         identity: Identity,
-        /// Stop after so many failures; 0: never.
-        maxfail: u32,
-        /// How items are run.
-        protocol: Protocol,
-        /// The signal that asks it for its stacks.
-        stacks_signal: i32,
+        /// How it works.
+        manner: Manner,
     },
     /// Run in this very process; its pipes travel with the request.
     Run {
         /// Who it is; none where it is no worker (`-n 0`).
         identity: Option<Identity>,
-        /// Stop after so many failures; 0: never.
-        maxfail: u32,
-        /// How items are run.
-        protocol: Protocol,
-        /// The signal that asks it for its stacks.
-        stacks_signal: i32,
+        /// How it works.
+        manner: Manner,
     },
     /// Keep for pytest's own `--lf` what failed among what ran.
     Remember {

@@ -24,7 +24,7 @@ use thiserror::Error;
 
 pub use board::{Board, Doing};
 pub use control::{
-    Collected, ControlReader, ControlWriter, FromServer, Identity, Protocol, Request, SkippedFile, Warning,
+    Collected, ControlReader, ControlWriter, FromServer, Identity, Manner, Protocol, Request, SkippedFile, Warning,
 };
 pub use handoff::{attach, socket_path};
 pub use rules::{Marks, Rules};

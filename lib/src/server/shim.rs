@@ -9,7 +9,7 @@ use super::control::Identity;
 pub(super) const BOOT: &str = include_str!("../../shim/boot.py");
 
 /// The shim's modules in the order in which they may import each other.
-const MODULES: [(&str, &str); 15] = [
+const MODULES: [(&str, &str); 17] = [
     ("interpreter", include_str!("../../shim/rpt_shim/interpreter.py")),
     ("wire", include_str!("../../shim/rpt_shim/wire.py")),
     ("marks", include_str!("../../shim/rpt_shim/marks.py")),
@@ -19,6 +19,8 @@ const MODULES: [(&str, &str); 15] = [
     ("identity", include_str!("../../shim/rpt_shim/identity.py")),
     ("cache", include_str!("../../shim/rpt_shim/cache.py")),
     ("board", include_str!("../../shim/rpt_shim/board.py")),
+    ("orphans", include_str!("../../shim/rpt_shim/orphans.py")),
+    ("leaks", include_str!("../../shim/rpt_shim/leaks.py")),
     ("stacks", include_str!("../../shim/rpt_shim/stacks.py")),
     ("quiet", include_str!("../../shim/rpt_shim/quiet.py")),
     ("light", include_str!("../../shim/rpt_shim/light.py")),

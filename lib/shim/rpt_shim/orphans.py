@@ -1,0 +1,58 @@
+"""Owns processes that tests leave behind. On Linux the server adopts them when their
+parent ends, so that they can be found and ended; elsewhere only process groups are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+#: How long killed processes are waited for, in seconds.
+PATIENCE = 5.0
+
+
+def adopt() -> bool:
+    """From now on processes below this one whose parent ends become its children.
+    The part of ctypes that is needed, without the twenty milliseconds that all of it takes."""
+    try:
+        import _ctypes
+
+        prctl = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")
+        return bool(_ctypes.call_function(prctl, (_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)) == 0)
+    except (ImportError, AttributeError, OSError, TypeError):
+        return False
+
+
+def children() -> set[int]:
+    """This process's children, ended ones that nobody waited for included. Linux only."""
+    found: set[int] = set()
+    with contextlib.suppress(OSError):
+        for task in os.listdir("/proc/self/task"):
+            with contextlib.suppress(OSError), open(f"/proc/self/task/{task}/children") as file:
+                found.update(int(pid) for pid in file.read().split())
+    return found
+
+
+def reap(spared: set[int]) -> None:
+    """Waits for adopted children that have ended, so that whoever looks for them sees it."""
+    for pid in children() - spared:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+
+
+def end(spared: set[int]) -> None:
+    """Kills all children but the `spared`, and theirs, which then are ours."""
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        left = children() - spared
+        if not left:
+            return
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.002)
+        reap(spared)
