@@ -2,7 +2,7 @@
 //! error is printed and which exit code it has, colour, and the output form.
 
 use std::ffi::OsString;
-use std::io::{ErrorKind, IsTerminal};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -183,7 +183,7 @@ pub fn main<Args: clap::Parser>(name: &str, body: impl FnOnce(Args) -> anyhow::R
         Ok(exit) => exit.into(),
         Err(error) if is_closed_pipe(&error) => Exit::Ok.into(),
         Err(error) => {
-            eprintln!("{name}: {}", one_line(&format!("{error:#}")));
+            say(&format!("{name}: {}", one_line(&format!("{error:#}"))));
             exit_of(&error).into()
         }
     }
@@ -206,7 +206,7 @@ fn parse_failure(name: &str, error: &clap::Error) -> ExitCode {
         .filter(|line| !line.is_empty())
         .collect();
     let said = said.join(" ");
-    eprintln!("{name}: {} (see {name} --help)", one_line(said.strip_prefix("error: ").unwrap_or(&said)));
+    say(&format!("{name}: {} (see {name} --help)", one_line(said.strip_prefix("error: ").unwrap_or(&said))));
     Exit::Usage.into()
 }
 
@@ -232,6 +232,12 @@ pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error
         .chain()
         .any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe))
+}
+
+/// Says a line on stderr. A terminal that went away cannot be told anything, and that
+/// is no reason to break.
+pub fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Control characters would let an id or a path move the cursor: they are shown

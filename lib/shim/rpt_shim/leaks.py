@@ -95,7 +95,7 @@ class Leaks:
 
 def _look() -> dict[Left, str]:
     """Everything that can be left behind, by what tells it apart, with words for people."""
-    return {key: text for key, text in [*_processes(), *_threads(), *_files(), *_settings()]}
+    return dict([*_processes(), *_threads(), *_files(), *_settings()])
 
 
 def _processes() -> Iterator[tuple[Left, str]]:

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Instant;
 
-use crate::cli::{Color, one_line};
+use crate::cli::{Color, one_line, say};
 use crate::outcome::Outcome;
 use crate::record::{CollectError, TestResult};
 use crate::server::{SkippedFile, Warning};
@@ -112,7 +112,7 @@ impl Report {
 
     /// Something people should know; shown now and not again.
     pub fn note(&mut self, text: &str) {
-        self.progress.suspend(|| eprintln!("rpt-run: {}", one_line(text)));
+        self.progress.suspend(|| say(&format!("rpt-run: {}", one_line(text))));
     }
 
     /// A signal came.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::cli::one_line;
+use crate::cli::{one_line, say};
 use crate::outcome::Outcome;
 use crate::record::TestResult;
 use crate::tally::Tally;
@@ -73,7 +73,7 @@ impl Progress {
             bar.set_prefix(names);
         } else if self.lines && Instant::now() >= self.next_line {
             self.next_line = Instant::now() + LINE_EVERY;
-            eprintln!("rpt-run: {} of {} tests: {}", tally.total(), self.total, counts());
+            say(&format!("rpt-run: {} of {} tests: {}", tally.total(), self.total, counts()));
         }
     }
 

@@ -79,6 +79,7 @@ pub(super) fn run(dispatcher: Dispatcher) -> (Outcomes, Host) {
         stopped: None,
         killed_at: None,
         interrupts: 0,
+        is_unread: false,
         session_fault: None,
         run: dispatcher,
     };
@@ -107,6 +108,8 @@ pub(super) struct State<'a> {
     killed_at: Option<Instant>,
     /// How often this process was asked to stop.
     pub(super) interrupts: u32,
+    /// Nobody reads stdout any more.
+    is_unread: bool,
     /// A worker's session ended badly although its tests did not.
     session_fault: Option<String>,
 }
@@ -132,8 +135,9 @@ impl State<'_> {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            if !self.run.sinks.flush() {
+            if !self.run.sinks.flush() && !std::mem::replace(&mut self.is_unread, true) {
                 self.stop(Ending::Interrupted { reason: "the reader of stdout is gone".into(), exit_code: None });
+                self.end_what_runs();
             }
             let running = self
                 .slots
@@ -467,11 +471,16 @@ impl State<'_> {
         self.stop(ending);
         self.run.sinks.report.interrupted(self.interrupts == 1);
         if self.interrupts == 1 {
-            self.slots.iter().for_each(|slot| slot.signal(Signal::SIGINT));
-            self.killed_at = Some(Instant::now() + GRACE);
+            self.end_what_runs();
         } else {
             self.slots.iter().for_each(Slot::kill_group);
         }
+    }
+
+    /// Lets what runs be torn down, and kills it where that takes too long.
+    fn end_what_runs(&mut self) {
+        self.slots.iter().for_each(|slot| slot.signal(Signal::SIGINT));
+        self.killed_at = Some(Instant::now() + GRACE);
     }
 
     /// What got no result gets one now: `not_run`, and why.

@@ -424,11 +424,11 @@ impl<'a> Run<'a> {
             process.wait().context("cannot wait for the server")?;
         }
         orphans::end(&spared);
-        if let Some(mut process) = process {
-            if exit.as_ref().is_ok_and(|exit| *exit == Exit::Internal) {
-                // What a broken server said before it ended; a stderr that is closed has no reader.
-                let _ = std::io::Write::write_all(&mut std::io::stderr(), process.printed().as_bytes());
-            }
+        if let Some(mut process) = process
+            && exit.as_ref().is_ok_and(|exit| *exit == Exit::Internal)
+        {
+            // What a broken server said before it ended; a stderr that is closed has no reader.
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), process.printed().as_bytes());
         }
         exit
     }
@@ -482,7 +482,8 @@ impl<'a> Run<'a> {
             sinks.report.last_word(text.to_string());
         }
         if let Some(error) = &sinks.write_error {
-            sinks.report.last_word(format!("{:#}", anyhow::anyhow!(error.to_string())));
+            let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            sinks.report.last_word(format!("{error}{cause}"));
         }
         let end = End {
             tally: &tally,

@@ -1,0 +1,155 @@
+//! No way of being ended hangs, loses what was reported, or leaves something running. The
+//! harness itself is the watchdog: a command that does not end fails its test.
+
+use std::process::Stdio;
+
+use nix::sys::signal::Signal;
+
+use crate::output::assert_totals_add_up;
+use crate::project::Project;
+
+/// A quick test, a child that would outlive everything, and tests that last longer than anybody waits.
+fn project() -> Project {
+    Project::with_test(
+        "import os, pytest, subprocess, sys, time\n\
+         def test_quick(): pass\n\
+         def test_starts():\n\
+         \x20   command = [sys.executable, '-S', '-c', 'import time; time.sleep(600)']\n\
+         \x20   subprocess.Popen(command, start_new_session=True)\n\
+         @pytest.mark.parametrize('n', range(4))\n\
+         def test_slow(n): time.sleep(600)\n",
+    )
+}
+
+fn assert_recorded(project: &Project) {
+    let history = project.command("rpt-history").args(["show", "test_it.py::test_quick"]).run();
+    history.assert_code(0);
+    assert!(history.text().contains("\"passed\""), "{}", history.text());
+    project.command("rpt-history").arg("check").run().assert_code(0);
+}
+
+/// Ctrl-C, a polite kill and a closed terminal, with every kind of worker.
+#[test]
+fn every_signal_ends_a_run_that_is_recorded() {
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        for way in [&["-n", "2"] as &[&str], &["-n", "1", "--exec", "spawn"], &["-n", "0"]] {
+            let project = project();
+            let mut run = project.command("rpt-run").args(way).args(["--events", "."]).start();
+            run.wait_for_line("\"started\",\"node_id\":\"test_it.py::test_slow[0]\"");
+            run.signal(signal);
+            let output = run.finish();
+            output.assert_code(2);
+            assert_totals_add_up(&output);
+            assert_eq!(output.result("::test_quick")["outcome"], "passed");
+            assert_eq!(output.results().len(), 6);
+            assert_recorded(&project);
+            project.assert_nothing_left();
+        }
+    }
+}
+
+/// A terminal that went away: reading and writing it fails, and the signal says so.
+#[test]
+fn a_closed_terminal_ends_the_run() {
+    let project = project();
+    let script = "import os, pty, sys, time\n\
+                  pid, terminal = pty.fork()\n\
+                  if pid == 0: os.execvp(sys.argv[1], sys.argv[1:])\n\
+                  said = b''\n\
+                  while b'test_slow' not in said: said += os.read(terminal, 65536)\n\
+                  os.close(terminal)\n\
+                  _, status = os.waitpid(pid, 0)\n\
+                  print(os.waitstatus_to_exitcode(status))\n";
+    let binary = crate::project::binary("rpt-run");
+    let run = project.python().args(["-c", script]).arg(binary).args(["-n", "1", "."]).env("TERM", "xterm");
+    let output = run.run();
+    output.assert_code(0);
+    assert!(["2", "-1"].contains(&output.text().trim()), "{}", output.text());
+    assert_recorded(&project);
+    project.assert_nothing_left();
+}
+
+/// Results that cannot be written: the run stops, says so and is no success.
+#[test]
+fn a_full_disk_behind_stdout_ends_the_run() {
+    let Ok(full) = std::fs::File::options().write(true).open("/dev/full") else { return };
+    drop(full);
+    let project = project();
+    let output = project.shell("exec rpt-run -n 1 . >/dev/full").run();
+    assert_ne!(output.code(), 0);
+    assert!(output.stderr().contains("No space left"), "{}", output.stderr());
+    project.assert_nothing_left();
+}
+
+/// History that cannot be written costs history, not the run.
+#[test]
+fn a_history_that_cannot_be_written_costs_only_history() {
+    let project = Project::with_test("def test_it(): pass\n");
+    let output = project.command("rpt-run").args(["--history", "/proc/none/history.db", "."]).run();
+    output.assert_code(0);
+    assert_eq!(output.result("::test_it")["outcome"], "passed");
+    assert!(output.said().iter().any(|line| line.contains("not remembered")), "{}", output.stderr());
+}
+
+/// Whichever process is killed, the run ends, nobody stays, and history is sound.
+#[test]
+fn whoever_is_killed_nobody_stays() {
+    for victim in ["rpt-run", "server", "worker"] {
+        let project = Project::with_test(
+            "import os, pytest, time\n\
+             @pytest.mark.parametrize('n', range(40))\n\
+             def test_it(n):\n\
+             \x20   open('worker', 'w').write(str(os.getpid()))\n\
+             \x20   open('server', 'w').write(str(os.getppid()))\n\
+             \x20   time.sleep(0.02)\n",
+        );
+        let mut run = project.command("rpt-run").args(["-n", "2", "."]).start();
+        run.wait_for_line("\"result\"");
+        if victim == "rpt-run" {
+            run.signal(Signal::SIGKILL);
+        } else {
+            let mut pid = None;
+            assert!(crate::process::poll(|| {
+                pid = project.read(victim).parse().ok();
+                pid.is_some()
+            }));
+            // It may have ended by itself meanwhile.
+            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.unwrap()), Signal::SIGKILL);
+        }
+        let output = run.finish();
+        if victim != "rpt-run" {
+            assert_totals_add_up(&output);
+            assert_eq!(output.results().len(), 40);
+        }
+        project.assert_no_process_left();
+        let check = project.command("rpt-history").arg("check").run();
+        check.assert_code(0);
+    }
+}
+
+/// A reader that is slow to the point of standing still does not keep a signal from being heard.
+#[test]
+fn a_reader_that_stands_still_keeps_nobody() {
+    let project = Project::with_test(
+        "import pytest\n@pytest.mark.parametrize('n', range(3000))\ndef test_it(n): assert n < 0, 'x' * 2000\n",
+    );
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut child = std::process::Command::new(crate::project::binary("rpt-run"))
+        .args(["-n", "2", "."])
+        .current_dir(project.path())
+        .env("RPT_PYTHON", crate::project::python())
+        .env("TMPDIR", project.temporary())
+        .env(crate::process::MARK, project.mark())
+        .stdin(Stdio::null())
+        .stdout(writer)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    assert!(crate::process::poll(|| project.path().join(".rpt/history.db").exists()));
+    let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+    nix::sys::signal::kill(pid, Signal::SIGTERM).unwrap();
+    drop(reader);
+    assert!(crate::process::poll(|| child.try_wait().unwrap().is_some()));
+    assert_ne!(child.wait().unwrap().code(), Some(0));
+    project.assert_no_process_left();
+}
