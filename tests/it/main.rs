@@ -21,6 +21,7 @@ mod handoff;
 mod history;
 mod identity;
 mod interrupt;
+mod inventory;
 mod order;
 mod pytest_options;
 mod quarantine;

@@ -11,7 +11,7 @@ use super::event::Event;
 use super::overdue::STACKS;
 use super::plan::{Numbers, same_tests};
 use super::slot::Slot;
-use crate::server::{ControlWriter, FromServer, Identity, Launch, Pipes, Protocol, Request, Started, start};
+use crate::server::{ControlWriter, FromServer, Identity, Launch, Pipes, Protocol, Request, Started, Watch, start};
 use crate::test_id::file_of;
 
 /// Where workers come from.
@@ -134,6 +134,7 @@ fn spawn(
         options: &recipe.options,
         identity: Some(identity),
         terminal: false,
+        watch: Watch::Nothing,
     };
     let starting = start(&launch)?;
     events.send(Event::SpawnStarted(index, starting.pid() as i32))?;
