@@ -9,6 +9,9 @@ pub const FOLDER: &str = ".rpt";
 /// The store's file in it.
 pub const HISTORY: &str = "history.db";
 
+/// The folder in it that may be removed at any time.
+const CACHE: &str = "cache";
+
 /// The environment's name for the store.
 pub const HISTORY_VARIABLE: &str = "RPT_HISTORY";
 
@@ -35,6 +38,27 @@ pub fn rootdir_option(rootdir: &str, cwd: &Path) -> String {
         Ok(below) if rootdir.contains('$') => format!("--rootdir=./{}", "../".repeat(below.components().count())),
         _ => format!("--rootdir={rootdir}"),
     }
+}
+
+/// Where what can be made again is kept.
+pub fn cache_folder(rootdir: &Path) -> PathBuf {
+    rootdir.join(FOLDER).join(CACHE)
+}
+
+/// Makes that folder, hidden from git and tagged for backups
+/// (<https://bford.info/cachedir/>).
+pub fn make_cache_folder(rootdir: &Path) -> std::io::Result<PathBuf> {
+    let folder = cache_folder(rootdir);
+    std::fs::create_dir_all(&folder)?;
+    for (path, text) in [
+        (rootdir.join(FOLDER).join(".gitignore"), "*\n"),
+        (folder.join("CACHEDIR.TAG"), "Signature: 8a477f597d28d172789f06886806bc55\n# Made by rpt; may be removed.\n"),
+    ] {
+        if !path.exists() {
+            std::fs::write(path, text)?;
+        }
+    }
+    Ok(folder)
 }
 
 fn named(flag: Option<PathBuf>) -> Option<PathBuf> {

@@ -1,12 +1,14 @@
 //! Owns which interpreter runs the tests, and what of the environment belongs to
 //! a collection's identity. Starts nothing.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
 use thiserror::Error;
+
+use crate::inventory::hex_digest;
 
 /// Why no interpreter could be chosen.
 #[derive(Debug, Error)]
@@ -97,19 +99,23 @@ impl Context {
         let mut place =
             vec![env!("CARGO_PKG_VERSION").as_bytes(), cwd.as_os_str().as_bytes(), python.as_os_str().as_bytes()];
         place.extend(variables.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]));
-        let options: Vec<&[u8]> = options.iter().map(String::as_bytes).collect();
-        Context { place: digest(&place, 12), options: digest(&options, 4) }
+        let options = options.iter().map(String::as_bytes);
+        Context { place: hex_digest(place, 12), options: hex_digest(options, 4) }
     }
 }
 
-/// The first `bytes` bytes of the digest over length-delimited parts, in hex.
-fn digest(parts: &[&[u8]], bytes: usize) -> String {
-    let mut hasher = Sha256::new();
-    for part in parts {
-        hasher.update((part.len() as u64).to_le_bytes());
-        hasher.update(part);
+impl std::fmt::Display for Context {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(formatter, "{}-{}", self.place, self.options)
     }
-    hasher.finalize()[..bytes].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A digest of the value of each variable that belongs to a collection's identity.
+pub fn environment_digests(environment: impl Iterator<Item = (OsString, OsString)>) -> BTreeMap<String, String> {
+    environment
+        .filter(|(name, _)| is_identity(name))
+        .map(|(name, value)| (name.to_string_lossy().into_owned(), hex_digest([name.as_bytes(), value.as_bytes()], 8)))
+        .collect()
 }
 
 fn is_identity(name: &OsStr) -> bool {

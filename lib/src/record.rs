@@ -101,15 +101,30 @@ pub struct Test {
     /// The name of its xdist_group mark.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
-    /// What `-k` matches beyond the id's own names.
+    /// What `-k` matches beyond the parts of the id and the marks; mostly nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keywords: Option<Vec<String>>,
+    /// The fixtures of module scope and wider that it is known to use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fixtures: Option<Vec<Fixture>>,
     /// How long history expects it to take, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_ms: Option<f64>,
     /// Why rpt-order put it where it stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+}
+
+/// A set-up that several tests share.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Fixture {
+    /// Its name.
+    pub name: String,
+    /// `session`, `package` or `module`.
+    pub scope: String,
+    /// The node below which it can be seen; empty: everywhere. Two fixtures of one name
+    /// differ in it.
+    pub base: String,
 }
 
 /// A file or node that could not be collected.
@@ -141,6 +156,19 @@ pub struct Collection {
     /// By what name the process that collected waits for rpt-run, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<String>,
+    /// For a listing that was kept, so that nobody waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Kept>,
+}
+
+/// How rpt-run starts the process that a listing which was kept did not need.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Digests of folder, interpreter and environment, and of the options: only in the
+    /// same context are the same arguments the same collection.
+    pub context: String,
+    /// pytest's arguments without paths, `-k` and `-m`.
+    pub options: Vec<String>,
 }
 
 /// The end of a shard's stream.

@@ -22,6 +22,7 @@ mod handoff;
 mod history;
 mod identity;
 mod interrupt;
+mod inventory;
 mod leaks;
 mod order;
 mod pytest_options;

@@ -10,7 +10,8 @@ use rpt::collect::{CollectOptions, collect};
 ///
 /// Writes one `test` record for each test in pytest's order, a `collect_error`
 /// for each file that cannot be collected, and a `collection` record last: JSON
-/// Lines into a pipe, node ids to a terminal. Reads nothing.
+/// Lines into a pipe, node ids to a terminal. Reads nothing. Starts no Python where
+/// nothing changed that the last collection depended on.
 #[derive(Parser)]
 #[command(name = "rpt-collect", version, after_help = EXAMPLES)]
 struct Args {
@@ -22,6 +23,15 @@ struct Args {
     /// Colours in the text view
     #[arg(long, value_enum, default_value_t)]
     color: Color,
+    /// Collect with pytest, whatever was kept of an earlier collection
+    #[arg(long, conflicts_with_all = ["why", "verify"])]
+    force: bool,
+    /// Compare what was kept with a fresh collection; exit 1 with the difference
+    #[arg(long, conflicts_with = "why")]
+    verify: bool,
+    /// Say why the suite was collected last, and whether it would be now; collects nothing
+    #[arg(long)]
+    why: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -36,6 +46,13 @@ Exit codes: 0 fine, 2 a file could not be collected, 3 internal error,
 
 fn main() -> ExitCode {
     rpt::cli::main("rpt-collect", |args: Args| {
-        collect(&CollectOptions { pytest: args.pytest, format: args.format, color: args.color })
+        collect(&CollectOptions {
+            pytest: args.pytest,
+            format: args.format,
+            color: args.color,
+            force: args.force,
+            verify: args.verify,
+            why: args.why,
+        })
     })
 }

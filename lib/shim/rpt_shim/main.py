@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from rpt_shim import identity, surroundings, wire
+from rpt_shim.dependencies import Dependencies, OnlyFiles
 from rpt_shim.server import Server
 
 #: Objects allocated between two young collections while pytest starts and
@@ -27,8 +28,13 @@ def main(control_socket: socket.socket, settings: dict[str, Any]) -> int:
     surroundings.die_with(control.fileno())
     server = Server(control, settings, gc.get_threshold())
     gc.set_threshold(GC_THRESHOLD_WHILE_COLLECTING, *server.gc_thresholds[1:])
+    if settings["watched_since"] is not None:
+        server.dependencies = Dependencies(settings["watched_since"])
     try:
-        code = int(pytest.main(settings["args"], plugins=[server, identity]))
+        plugins: list[Any] = [server, identity]
+        if settings["only"] is not None:
+            plugins.append(OnlyFiles(settings["only"]))
+        code = int(pytest.main(settings["args"], plugins=plugins))
     except BaseException:
         if not server.forked and server.worker is None:
             raise

@@ -13,6 +13,7 @@ import os
 import select
 import signal
 import socket
+import stat
 import sys
 import threading
 import time
@@ -23,10 +24,14 @@ import pytest
 
 from rpt_shim import cache, inventory, leaks, marks, orphans, reports, stacks, surroundings, wire
 from rpt_shim.board import Board
+from rpt_shim.dependencies import Dependencies
 from rpt_shim.worker import Worker, describe_warning
 
 #: Modules whose threads or devices do not survive a fork.
 FORK_HOSTILE = ("polars", "grpc", "jpype", "tensorflow", "jax", "ray")
+
+#: Folders that come and go without a test of theirs.
+MADE_HERE = {".rpt", "__pycache__", ".pytest_cache"}
 
 #: How often adopted children are looked at while workers run, in seconds.
 ORPHAN_POLL = 0.1
@@ -49,6 +54,8 @@ class Server:
         self.skipped_files: list[dict[str, str]] = []
         self.warnings: list[dict[str, Any]] = []
         self.deselected = 0
+        self.dependencies: Dependencies | None = None
+        self.describer = inventory.Describer()
         #: Collection is over and requests are answered.
         self.entered = False
         #: This process was forked from the server.
@@ -106,6 +113,8 @@ class Server:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         self.entered = True
         assert self.control is not None
+        if self.dependencies is not None:
+            self.dependencies.stop()
         surroundings.outlive(self.control.fileno())
         surroundings.hush_terminal(session.config)
         gc.set_threshold(*self.gc_thresholds)
@@ -249,6 +258,10 @@ class Server:
             return True
         elif operation == "remember":
             cache.remember(session.config, request["failed"], request["ran"])
+        elif operation == "dependencies":
+            self._send_dependencies(session)
+        elif operation == "selectors":
+            self.control.send({"selectors": self.describer.selectors})
         elif operation == "linger":
             self._listen(session.config, request["socket"])
             self.control.send({"type": "lingering"})
@@ -258,12 +271,19 @@ class Server:
 
     def _send_items(self, session: pytest.Session, full: bool) -> None:
         assert self.control is not None
-        describe = inventory.Describer().full if full else inventory.brief
+        describe = self.describer.full if full else inventory.brief
         items = session.items
         for start in range(0, len(items), inventory.CHUNK):
             chunk = [describe(item) for item in items[start : start + inventory.CHUNK]]
             self.control.send({"type": "items", "items": chunk})
         self.control.send({"type": "items", "items": []})
+
+    def _send_dependencies(self, session: pytest.Session) -> None:
+        assert self.control is not None
+        if self.dependencies is None:
+            self.control.send({"type": "refused", "message": "nothing was watched"})
+            return
+        self.control.send(self.dependencies.report(session))
 
     def _fork(self, session: pytest.Session, request: dict[str, Any], fds: list[int]) -> bool:
         assert self.control is not None
@@ -402,9 +422,11 @@ class Server:
 
 
 def _state(path: str) -> tuple[int, int]:
-    """Time and size; of a folder the time alone, which changes with its entries."""
+    """Time and size; of a folder its entries, without those that rpt and Python make."""
     try:
         found = os.stat(path)
+        if stat.S_ISDIR(found.st_mode):
+            return (0, hash(frozenset(os.listdir(path)) - MADE_HERE))
     except OSError:
         return (0, -1)
     return (found.st_mtime_ns, found.st_size)

@@ -10,7 +10,7 @@ use crossbeam_channel::{Sender, never};
 use super::event::Event;
 use super::plan::{Numbers, same_tests};
 use super::slot::Slot;
-use crate::server::{ControlWriter, FromServer, Identity, Launch, Manner, Pipes, Request, Started, start};
+use crate::server::{ControlWriter, FromServer, Identity, Launch, Manner, Pipes, Request, Started, Watch, start};
 use crate::test_id::file_of;
 
 /// Where workers come from.
@@ -114,6 +114,7 @@ fn spawn(
         options: &recipe.options,
         identity: Some(identity),
         terminal: false,
+        watch: Watch::Nothing,
     };
     let starting = start(&launch)?;
     events.send(Event::SpawnStarted(index, starting.pid() as i32))?;

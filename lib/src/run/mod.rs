@@ -9,6 +9,7 @@ mod death;
 mod dispatcher;
 mod event;
 mod host;
+mod kept;
 mod message;
 mod orphans;
 mod overdue;
@@ -36,7 +37,7 @@ use crate::project::{history_for_run, rootdir_option};
 use crate::python::{Context, find_python};
 use crate::record::{CollectError, RunComplete};
 use crate::report::{End, Report, View};
-use crate::server::{self, BriefItem, Collected, Launch, Protocol, Server};
+use crate::server::{self, BriefItem, Collected, Launch, Protocol, Server, Watch};
 use crate::stream::{Form, OutputForm, Writer};
 use crate::tally::{Ending, Tally, exit_code};
 use crate::{outcome::Outcome, result, rounded_ms};
@@ -204,6 +205,9 @@ fn obtain_server(
             }
             server.end();
         }
+        if let Some(obtained) = kept::start(&context, request, python, cwd, interrupts)? {
+            return Ok(obtained);
+        }
     }
     let mut shape = options.pytest.context_args();
     if let (Some(rootdir), None) = (&request.rootdir, &options.pytest.rootdir) {
@@ -217,7 +221,7 @@ fn obtain_server(
     }
     args.extend(request.paths.iter().cloned());
     let terminal = options.workers == Workers::Exactly(0);
-    let launch = Launch { python, args: &args, options: &shape, identity: None, terminal };
+    let launch = Launch { python, args: &args, options: &shape, identity: None, terminal, watch: Watch::Nothing };
     let server = server::start(&launch)?.ready(interrupts)?;
     Ok(Obtained { server, items: None })
 }

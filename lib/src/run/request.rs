@@ -10,6 +10,7 @@ use std::path::{Component, Path, PathBuf};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{SFlag, fstat};
 
+use super::kept::KeptCollection;
 use crate::cli::{Fault, PytestArgs};
 use crate::project::FOLDER;
 use crate::record::{CollectError, Collection, Kind, Shard};
@@ -30,6 +31,8 @@ pub(super) struct Request {
     pub rootdir: Option<String>,
     /// By what name the stream's server waits.
     pub server: Option<String>,
+    /// The collection that made the stream, where it was kept and nobody waits.
+    pub kept: Option<KeptCollection>,
     /// Errors of the collection that made the stream.
     pub collect_errors: Vec<CollectError>,
     /// Tests that collection deselected.
@@ -87,6 +90,7 @@ impl Request {
                 Kind::Collection => {
                     let collection: Collection = decode(form, &bytes, number)?;
                     request.deselected += collection.deselected;
+                    request.kept = KeptCollection::of(&collection);
                     request.rootdir = Some(collection.rootdir);
                     request.server = collection.server;
                 }

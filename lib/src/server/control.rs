@@ -71,6 +71,10 @@ pub enum Request {
         /// With everything a `test` record holds; else id and group.
         full: bool,
     },
+    /// Say what the collection depended on.
+    Dependencies,
+    /// Say what -k and -m look at, after the items were described in full.
+    Selectors,
     /// Fork a worker; its pipes travel with the request.
     Fork {
         /// Who it is.
@@ -270,7 +274,13 @@ impl ControlReader {
         serde_json::from_slice(&frame).map(Some).map_err(lost)
     }
 
-    /// The next chunk of items, as [`super::BriefItem`] or as [`crate::record::Test`];
+    /// The next message, where one of its own kind was asked for.
+    pub(super) fn message<T: serde::de::DeserializeOwned>(&mut self) -> Result<T, ServerError> {
+        let frame = self.frame()?.ok_or_else(|| lost("it ended while it was asked"))?;
+        serde_json::from_slice(&frame).map_err(lost)
+    }
+
+    /// The next chunk of items, as [`super::BriefItem`] or as [`super::FullItem`];
     /// `None` after the last. The shim sends an item's fields as an array, in the
     /// order in which the struct declares them.
     pub fn chunk<T: serde::de::DeserializeOwned>(&mut self) -> Result<Option<Vec<T>>, ServerError> {

@@ -32,6 +32,9 @@ pub use rules::{Marks, Rules};
 use crate::cli::{Fault, one_line};
 use crate::exit::Exit;
 use crate::interrupt::{GRACE, Interrupted};
+use crate::inventory::snapshot::Selector;
+use crate::inventory::watched::Watched;
+use crate::record::Test;
 
 /// Why there is no server.
 #[derive(Debug, Error)]
@@ -66,6 +69,19 @@ pub struct Launch<'a> {
     pub identity: Option<&'a Identity>,
     /// The user's terminal stays connected (`-n 0`), and pytest's own output goes to stderr.
     pub terminal: bool,
+    /// What is remembered of the collection, and what of the suite it is.
+    pub watch: Watch<'a>,
+}
+
+/// What is remembered of a collection, and what of the suite it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watch<'a> {
+    /// The whole suite, of which nothing is remembered.
+    Nothing,
+    /// The whole suite; what it reads is remembered, see [`Request::Dependencies`].
+    Everything,
+    /// The same, but of all files only these are collected; absolute paths.
+    Only(&'a [String]),
 }
 
 /// A server that has collected.
@@ -156,6 +172,8 @@ pub fn start(launch: &Launch) -> Result<Starting, ServerError> {
     if let Some(identity) = launch.identity {
         command.envs(identity.environment());
     }
+    let began =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
     let child = command.spawn().map_err(failed)?;
     drop((command, theirs));
     let printed = printed.map(|mut output| {
@@ -167,7 +185,7 @@ pub fn start(launch: &Launch) -> Result<Starting, ServerError> {
         })
     });
     let (mut writer, reader) = control::split(ours).map_err(failed)?;
-    writer.send_boot(&shim::boot(launch))?;
+    writer.send_boot(&shim::boot(launch, began))?;
     Ok(Starting { started: Started { child, printed }, terminal: launch.terminal, writer, reader })
 }
 
@@ -303,6 +321,19 @@ impl Server {
         self.writer.send(&Request::Items { full: true }, &[])
     }
 
+    /// What the collection depended on, where the launch said `watched`.
+    pub fn dependencies(&mut self) -> Result<Watched, ServerError> {
+        self.writer.send(&Request::Dependencies, &[])?;
+        self.reader.message()
+    }
+
+    /// What -k and -m look at, once the items were described in full.
+    pub fn selectors(&mut self) -> Result<Vec<Selector>, ServerError> {
+        self.writer.send(&Request::Selectors, &[])?;
+        let SelectorTable { selectors } = self.reader.message()?;
+        Ok(selectors)
+    }
+
     /// Makes the server wait at `socket` for another client, for `seconds`.
     /// When this returns it listens and holds none of this process's streams.
     pub fn linger(&mut self, socket: &Path, seconds: u32) -> Result<(), ServerError> {
@@ -322,6 +353,21 @@ impl Server {
             let _ = process.wait();
         }
     }
+}
+
+/// An item as a listing needs it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct FullItem {
+    /// Its record.
+    pub test: Test,
+    /// Its place in the table of selectors.
+    pub selector: u32,
+}
+
+/// What items share that -k and -m look at; items name one by its place.
+#[derive(Deserialize)]
+struct SelectorTable {
+    selectors: Vec<Selector>,
 }
 
 /// An item as running needs it.

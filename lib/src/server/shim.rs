@@ -2,14 +2,14 @@
 
 use serde::Serialize;
 
-use super::Launch;
 use super::control::Identity;
+use super::{Launch, Watch};
 
 /// The program given to `python -c`.
 pub(super) const BOOT: &str = include_str!("../../shim/boot.py");
 
 /// The shim's modules in the order in which they may import each other.
-const MODULES: [(&str, &str); 17] = [
+const MODULES: [(&str, &str); 18] = [
     ("interpreter", include_str!("../../shim/rpt_shim/interpreter.py")),
     ("wire", include_str!("../../shim/rpt_shim/wire.py")),
     ("marks", include_str!("../../shim/rpt_shim/marks.py")),
@@ -25,6 +25,7 @@ const MODULES: [(&str, &str); 17] = [
     ("quiet", include_str!("../../shim/rpt_shim/quiet.py")),
     ("light", include_str!("../../shim/rpt_shim/light.py")),
     ("worker", include_str!("../../shim/rpt_shim/worker.py")),
+    ("dependencies", include_str!("../../shim/rpt_shim/dependencies.py")),
     ("server", include_str!("../../shim/rpt_shim/server.py")),
     ("main", include_str!("../../shim/rpt_shim/main.py")),
 ];
@@ -41,10 +42,20 @@ struct Settings<'a> {
     args: &'a [String],
     options: &'a [String],
     identity: Option<&'a Identity>,
+    /// Since when what is read is a dependency, in seconds since the epoch; none: it is not watched.
+    watched_since: Option<f64>,
+    /// The only files to collect; none: all.
+    only: Option<&'a [String]>,
 }
 
-/// The boot message for a process that is started so.
-pub(super) fn boot<'a>(launch: &Launch<'a>) -> Boot<'a> {
-    let settings = Settings { args: launch.args, options: launch.options, identity: launch.identity };
+/// The boot message for a process that is started so, at `began` in seconds since the epoch.
+pub(super) fn boot<'a>(launch: &Launch<'a>, began: f64) -> Boot<'a> {
+    let (watched_since, only) = match launch.watch {
+        Watch::Nothing => (None, None),
+        Watch::Everything => (Some(began), None),
+        Watch::Only(files) => (Some(began), Some(files)),
+    };
+    let settings =
+        Settings { args: launch.args, options: launch.options, identity: launch.identity, watched_since, only };
     Boot { modules: MODULES, settings }
 }

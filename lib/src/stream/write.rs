@@ -45,6 +45,11 @@ impl<W: Write> Writer<W> {
         }
     }
 
+    /// Writes records that are JSON Lines already. For [`Form::Json`] only.
+    pub fn write_lines(&mut self, lines: &[u8]) -> Result<(), StreamError> {
+        self.out.write_all(lines).map_err(StreamError::Write)
+    }
+
     /// Writes a record of a type that is not the pipe's own; none in the plain form.
     pub fn write_other(&mut self, record: &impl serde::Serialize) -> Result<(), StreamError> {
         match self.form {

@@ -1,0 +1,51 @@
+//! Owns what a collection is asked for, as far as it decides which one it is: folder,
+//! interpreter, arguments and environment.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+
+use crate::cli::PytestArgs;
+use crate::inventory::store::{Key, possible_roots};
+use crate::python::{Context, environment_digests, find_python};
+
+/// One question.
+pub(super) struct Question<'a> {
+    /// As it was asked.
+    pub pytest: &'a PytestArgs,
+    /// Where.
+    pub cwd: PathBuf,
+    /// The interpreter.
+    pub python: PathBuf,
+    /// All of pytest's arguments.
+    pub args: Vec<String>,
+    /// By variable, a digest of its value.
+    pub environment: BTreeMap<String, String>,
+    /// What a snapshot of it is found by.
+    pub key: Key,
+    /// What a waiting server is found by.
+    pub context: Context,
+    /// Where snapshots may lie.
+    pub roots: Vec<PathBuf>,
+}
+
+impl<'a> Question<'a> {
+    /// What is asked in the current folder and environment.
+    pub(super) fn new(pytest: &'a PytestArgs) -> anyhow::Result<Question<'a>> {
+        let cwd = std::env::current_dir().context("cannot read the current folder")?;
+        let python = find_python(pytest.python.as_deref(), &cwd).map_err(crate::cli::as_usage)?;
+        let args = pytest.collection_args();
+        let environment = environment_digests(std::env::vars_os());
+        Ok(Question {
+            key: Key::new(&cwd, &python, &args, &environment),
+            context: Context::new(&cwd, &python, &pytest.context_args(), std::env::vars_os()),
+            roots: possible_roots(pytest.rootdir.as_deref(), &pytest.paths, &cwd),
+            pytest,
+            cwd,
+            python,
+            args,
+            environment,
+        })
+    }
+}

@@ -1,0 +1,176 @@
+//! Owns collecting a part of a suite: when a few changed test files may be collected
+//! alone, and putting their tests in the place of the old ones. Reads sources, starts
+//! nothing.
+//!
+//! Alone is exact only where no other file can notice: pytest's own hooks alone decide,
+//! nothing orders tests of several files among each other, the changed files import
+//! what they imported, do nothing else at their import that can be felt outside, and no
+//! other source of the project names them. In every other case all is collected.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use super::dependencies::{Change, FileDependency};
+use super::file_state::{FileState, content};
+use super::snapshot::{Block, Builder, Built, Head, Selector, Selectors, Trust};
+use crate::python_source::effect::{Outline, outline};
+use crate::python_source::mention::mention;
+use crate::record::{Record, Test};
+
+/// The files, relative to rootdir, that may be collected alone after `changes`; `None`:
+/// all must be collected. Without changes these are the files of which a second
+/// collection must agree.
+pub fn alone(head: &Head, changes: &[Change]) -> Option<Vec<String>> {
+    let whole = !head.shape.hooks.is_empty()
+        || head.shape.crosses_files
+        || head.deselected > 0
+        || head.shape.filters.iter().any(|filter| !filter.is_empty())
+        || !matches!(head.trust, Trust::Proven | Trust::Doubtful(_));
+    if whole {
+        return None;
+    }
+    let mut files = Vec::new();
+    for change in changes {
+        let Change::Content(path) = change else {
+            return None;
+        };
+        files.push(Path::new(path).strip_prefix(&head.rootdir).ok()?.to_str()?.to_string());
+    }
+    files.extend(unagreed(head));
+    files.sort_unstable();
+    files.dedup();
+    // All of them: nothing is saved.
+    let is_part = files.len() < head.blocks.len();
+    (is_part && files.iter().all(|file| stands_alone(head, file))).then_some(files)
+}
+
+fn unagreed(head: &Head) -> impl Iterator<Item = String> {
+    let doubtful = matches!(head.trust, Trust::Doubtful(_));
+    head.blocks.iter().filter(move |block| doubtful && !block.agreed).map(|block| block.file_path.clone())
+}
+
+fn stands_alone(head: &Head, file: &str) -> bool {
+    let path = Path::new(&head.rootdir).join(file);
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let Some(module) = name.strip_suffix(".py").filter(|module| !matches!(*module, "conftest" | "__init__")) else {
+        return false;
+    };
+    let mut blocks = head.blocks.iter().filter(|block| block.file_path == file);
+    let (Some(block), None) = (blocks.next(), blocks.next()) else {
+        return false;
+    };
+    let known = block.outline.as_ref().filter(|outline| outline.contained);
+    let now = read(&path).map(|source| outline(&source));
+    if known.is_none() || known != now.as_ref() {
+        return false;
+    }
+    let package = path.parent().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or_default();
+    let others =
+        head.dependencies.files.iter().filter(|other| is_source(head, other) && Path::new(&other.path) != path);
+    others
+        .into_iter()
+        .all(|other| read(Path::new(&other.path)).is_some_and(|source| mention(&source, module, package).is_none()))
+}
+
+fn is_source(head: &Head, file: &FileDependency) -> bool {
+    let installed = head.shape.prefixes.iter().any(|prefix| Path::new(&file.path).starts_with(prefix));
+    file.state.is_some() && file.path.ends_with(".py") && !installed
+}
+
+fn read(path: &Path) -> Option<Vec<u8>> {
+    content(path, &FileState::of(path)?)
+}
+
+/// The outline of each block's file, for the next time.
+pub fn outlines(blocks: &mut [Block], sources: &HashMap<String, Vec<u8>>, read_by_others: &[String], rootdir: &str) {
+    for block in blocks {
+        let path = Path::new(rootdir).join(&block.file_path).display().to_string();
+        block.outline = sources.get(&path).map(|source| Outline {
+            contained: outline(source).contained && !read_by_others.contains(&path),
+            ..outline(source)
+        });
+    }
+}
+
+/// A snapshot's tests with some files' tests replaced.
+pub struct Merged {
+    /// Records and blocks of all.
+    pub built: Built,
+    /// Selectors of all.
+    pub selectors: Selectors,
+}
+
+/// Puts the tests of `fresh` in the place of the old tests of their files. `None` where
+/// they do not fit: a file without tests, or tests of other files.
+pub fn merge(
+    old: &[Block],
+    old_records: &[u8],
+    old_selectors: &Selectors,
+    files: &[String],
+    fresh: &Built,
+    fresh_selectors: &Selectors,
+) -> Option<Merged> {
+    let mut places: HashMap<&str, (std::ops::Range<usize>, std::ops::Range<usize>)> = HashMap::new();
+    let (mut byte, mut test) = (0, 0);
+    for block in &fresh.blocks {
+        let (bytes, tests) = (byte..byte + block.bytes as usize, test..test + block.tests as usize);
+        (byte, test) = (bytes.end, tests.end);
+        if !files.contains(&block.file_path) || places.insert(&block.file_path, (bytes, tests)).is_some() {
+            return None;
+        }
+    }
+    if places.len() != files.len() {
+        return None;
+    }
+    let mut table = Table::default();
+    let mut builder = Builder::default();
+    let mut of = Vec::new();
+    let (mut byte, mut test) = (0, 0);
+    for block in old {
+        let (bytes, tests) = (byte..byte + block.bytes as usize, test..test + block.tests as usize);
+        (byte, test) = (bytes.end, tests.end);
+        let (records, numbers, selectors) = match places.get(block.file_path.as_str()) {
+            Some((bytes, tests)) => {
+                (fresh.records.get(bytes.clone())?, fresh_selectors.of.get(tests.clone())?, fresh_selectors)
+            }
+            None => (old_records.get(bytes)?, old_selectors.of.get(tests)?, old_selectors),
+        };
+        for line in records.split_inclusive(|byte| *byte == b'\n') {
+            builder.push(&serde_json::from_slice::<Test>(line).ok()?, line);
+        }
+        for number in numbers {
+            of.push(table.number(selectors.table.get(*number as usize)?));
+        }
+    }
+    Some(Merged { built: builder.finish(), selectors: Selectors { table: table.entries, of } })
+}
+
+/// Selectors, each once.
+#[derive(Default)]
+struct Table {
+    entries: Vec<Selector>,
+    numbers: HashMap<Selector, u32>,
+}
+
+impl Table {
+    fn number(&mut self, selector: &Selector) -> u32 {
+        if let Some(number) = self.numbers.get(selector) {
+            return *number;
+        }
+        let number = self.entries.len() as u32;
+        self.entries.push(selector.clone());
+        self.numbers.insert(selector.clone(), number);
+        number
+    }
+}
+
+/// A record as it stands in a snapshot.
+pub fn line_of(record: &Record) -> serde_json::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(record)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+#[cfg(test)]
+#[path = "partial_tests.rs"]
+mod tests;

@@ -1,0 +1,117 @@
+//! Owns what the shim says a collection depended on, and making sure of it: each file
+//! must still be what it was when Python read it, or nothing is proven.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::dependencies::{Dependencies, FileDependency, ListingDependency, counts, entries};
+use super::file_state::{FileState, content, digest_of, now_ns};
+
+/// The shim's report. Its words are those of `shim/rpt_shim/dependencies.py`.
+#[derive(Debug, Deserialize)]
+pub struct Watched {
+    /// Files that were opened, imported or looked for.
+    pub files: Vec<WatchedFile>,
+    /// Folders that were listed.
+    pub listings: Vec<WatchedListing>,
+    /// Where the interpreter and what is installed into it lie.
+    pub prefixes: Vec<String>,
+    /// The interpreter, links followed.
+    pub executable: String,
+    /// Hooks of collection that are not pytest's own, each with its plugin.
+    pub hooks: Vec<String>,
+    /// What was done that cannot be looked at again.
+    pub unseen: Option<String>,
+    /// See [`Dependencies::hidden_folders`].
+    pub hidden_folders: bool,
+    /// Python sources that something else than an import read.
+    pub read: Vec<String>,
+    /// Some parameter makes pytest order tests of several files among each other.
+    pub crosses_files: bool,
+    /// `-k` and `-m` as pytest's configuration has them.
+    pub filters: [String; 2],
+    /// Names of marks, where `-m` may use no others.
+    pub registered_markers: Option<Vec<String>>,
+    /// The paths that were collected.
+    pub arguments: Vec<String>,
+}
+
+/// Path, state when it was first opened (`None`: not there), and when that was.
+#[derive(Debug, Deserialize)]
+pub struct WatchedFile(String, Option<FileState>, i64);
+
+/// Path, whether every entry counts, and all entries.
+#[derive(Debug, Deserialize)]
+pub struct WatchedListing(String, bool, Option<Vec<String>>);
+
+/// What was made sure of.
+#[derive(Debug, Default)]
+pub struct Captured {
+    /// What the collection depended on.
+    pub dependencies: Dependencies,
+    /// The sources of the project (not what is installed), by path.
+    pub sources: HashMap<String, Vec<u8>>,
+    /// Why it cannot stand for a later collection.
+    pub unproven: Option<String>,
+}
+
+/// Reads and digests every file of the report.
+pub fn capture(watched: &Watched, environment: BTreeMap<String, String>) -> Captured {
+    let mut captured = Captured { unproven: watched.unseen.clone(), ..Captured::default() };
+    let mut unproven = |path: &str, what: &str| {
+        captured.unproven.get_or_insert_with(|| format!("{path} {what}"));
+    };
+    let mut files = Vec::with_capacity(watched.files.len() + 1);
+    for WatchedFile(path, seen, seen_at) in &watched.files {
+        let looked_at_ns = now_ns();
+        let found = FileState::of(Path::new(path));
+        if found != *seen {
+            unproven(path, "changed while it was collected");
+        } else if seen.is_some_and(|state| state.is_racy(*seen_at)) {
+            unproven(path, "was written as it was read");
+        }
+        let bytes = found.and_then(|state| content(Path::new(path), &state));
+        let sha256 = bytes.as_deref().map(digest_of);
+        files.push(FileDependency { path: path.clone(), state: found, sha256, looked_at_ns });
+        if let Some(bytes) = bytes
+            && path.ends_with(".py")
+            && !watched.is_installed(path)
+        {
+            captured.sources.insert(path.clone(), bytes);
+        }
+    }
+    // The interpreter: large, and never edited in place.
+    files.push(FileDependency {
+        path: watched.executable.clone(),
+        state: FileState::of(Path::new(&watched.executable)),
+        sha256: None,
+        looked_at_ns: now_ns(),
+    });
+    let mut listings = Vec::with_capacity(watched.listings.len());
+    for WatchedListing(path, every, seen) in &watched.listings {
+        let looked_at_ns = now_ns();
+        let state = FileState::of(Path::new(path));
+        let now = entries(Path::new(path), *every, watched.hidden_folders);
+        let seen = seen.as_ref().map(|entries| {
+            let relevant = entries.iter().filter(|entry| counts(entry, *every, watched.hidden_folders));
+            let mut relevant: Vec<String> = relevant.cloned().collect();
+            relevant.sort_unstable();
+            relevant
+        });
+        if now != seen {
+            unproven(path, "changed while it was collected");
+        }
+        listings.push(ListingDependency { path: path.clone(), state, every: *every, entries: now, looked_at_ns });
+    }
+    captured.dependencies = Dependencies { files, listings, environment, hidden_folders: watched.hidden_folders };
+    captured
+}
+
+impl Watched {
+    /// Whether the file belongs to the interpreter or to what is installed into it.
+    pub fn is_installed(&self, path: &str) -> bool {
+        self.prefixes.iter().any(|prefix| path.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.starts_with('/')))
+    }
+}

@@ -1,0 +1,95 @@
+//! Owns starting the process for a listing that was kept: with the arguments that
+//! rpt-collect had, so that it makes no difference whether the listing was kept or made.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+
+use super::Obtained;
+use super::request::{Request, Selection};
+use crate::interrupt::Interrupted;
+use crate::inventory::snapshot::Head;
+use crate::inventory::store::{find_recent, possible_roots};
+use crate::project::rootdir_option;
+use crate::python::Context;
+use crate::record::{Collection, Kept};
+use crate::server::{self, Launch, Watch};
+
+/// For how long a listing whose last record was cut off is still taken for the one that
+/// was used last: as long as a server waits.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A collection that was kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct KeptCollection {
+    /// In which context it holds.
+    kept: Kept,
+    /// pytest's arguments.
+    args: Vec<String>,
+    /// How many tests.
+    tests: u64,
+    /// pytest's rootdir.
+    rootdir: String,
+}
+
+impl KeptCollection {
+    /// The collection of a stream, where it was kept.
+    pub(super) fn of(collection: &Collection) -> Option<KeptCollection> {
+        let Collection { kept, pytest_args, node_count, rootdir, .. } = collection.clone();
+        kept.map(|kept| KeptCollection { kept, args: pytest_args, tests: node_count, rootdir })
+    }
+
+    fn of_head(head: Head) -> KeptCollection {
+        KeptCollection { kept: head.kept, args: head.pytest_args, tests: head.node_count, rootdir: head.rootdir }
+    }
+
+    /// As for a server that waits: whoever names no options takes those of the collection.
+    fn is_for(&self, context: &Context) -> bool {
+        let same_place = self.kept.context.split('-').next() == Some(&context.place);
+        same_place && (context.options == Context::NO_OPTIONS || self.kept.context == context.to_string())
+    }
+}
+
+/// Starts the process of the collection that made the stream, where that was kept in
+/// `context` and holds every test asked for. A stream that names all its tests gets the
+/// whole collection; one that names fewer gets the files it names.
+pub(super) fn start(
+    context: &Context,
+    request: &Request,
+    python: &Path,
+    cwd: &Path,
+    interrupts: &Receiver<Interrupted>,
+) -> anyhow::Result<Option<Obtained>> {
+    let cut_off = || {
+        let unsaid = request.rootdir.is_none();
+        let head = unsaid.then(|| find_recent(&possible_roots(None, &request.paths, cwd), &context.place, PATIENCE));
+        head.flatten().map(KeptCollection::of_head)
+    };
+    let Some(kept) = request.kept.clone().or_else(cut_off).filter(|kept| kept.is_for(context)) else {
+        return Ok(None);
+    };
+    let all = request.ids.as_ref().is_some_and(|ids| ids.len() as u64 == kept.tests);
+    let mut parts = vec![rootdir_option(&kept.rootdir, cwd)];
+    parts.extend(kept.kept.options.iter().cloned());
+    parts.extend(request.paths.iter().cloned());
+    let attempts = if all { vec![&kept.args] } else { vec![&parts, &kept.args] };
+    for args in attempts {
+        let launch = Launch {
+            python,
+            args,
+            options: &kept.kept.options,
+            identity: None,
+            terminal: false,
+            watch: Watch::Nothing,
+        };
+        let mut server = server::start(&launch)?.ready(interrupts)?;
+        let items = server.brief_items()?;
+        let selection = Selection::of(request, &items, Path::new(&server.collected.rootdir), cwd);
+        if selection.not_found.is_empty() {
+            return Ok(Some(Obtained { server, items: Some(items) }));
+        }
+        server.end();
+    }
+    Ok(None)
+}
