@@ -1,5 +1,5 @@
 //! The ways in which a test can go wrong: each costs that test alone, in every phase and
-//! scope, with one worker and with several. `docs/faults.md` says what rpt says of each, and is right.
+//! scope, with one worker and with several. `bins/rpt-run/faults.md` says what rpt says of each, and is right.
 
 use serde::Deserialize;
 
@@ -22,7 +22,7 @@ fn faults() -> Vec<Fault> {
 
 /// The cell of rpt in the row of that fault.
 fn documented(name: &str) -> String {
-    let table = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/faults.md")).unwrap();
+    let table = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../bins/rpt-run/faults.md")).unwrap();
     let start = format!("| {name} |");
     let row = table.lines().find(|line| line.starts_with(&start)).unwrap_or_else(|| panic!("no row for {name}"));
     row.trim_end_matches(" |").rsplit(" | ").next().unwrap().to_string()

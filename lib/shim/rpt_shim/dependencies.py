@@ -210,7 +210,28 @@ class Dependencies:
         self.unseen = self.unseen or f"the collection starts {wire.text(os.fsdecode(program))}"
 
     def report(self, session: pytest.Session) -> dict[str, Any]:
-        """Everything the collection of `session` depended on."""
+        """Everything the collection of `session` depended on. Where that cannot be said,
+        why: nothing is kept of such a collection, which is as good as any other."""
+        try:
+            return self._report(session)
+        except Exception as error:
+            return {
+                "type": "dependencies",
+                "files": [],
+                "listings": [],
+                "prefixes": [],
+                "executable": wire.text(os.path.realpath(sys.executable)),
+                "hooks": [],
+                "unseen": f"what it depended on could not be told ({type(error).__name__}: {wire.text(error)})",
+                "hidden_folders": False,
+                "read": [],
+                "crosses_files": True,
+                "filters": ["", ""],
+                "registered_markers": [],
+                "arguments": [],
+            }
+
+    def _report(self, session: pytest.Session) -> dict[str, Any]:
         config = session.config
         foreign = _foreign_hooks(config)
         memory = self._memory(config)
