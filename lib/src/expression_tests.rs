@@ -1,3 +1,5 @@
+//! Tests of `expression`: selection, dialects, and mistakes in pytest's words.
+
 use proptest::prelude::*;
 
 use super::*;

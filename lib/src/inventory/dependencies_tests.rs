@@ -1,3 +1,5 @@
+//! Tests of `dependencies`: each change on the disk and in the environment, and what is none.
+
 use std::fs;
 use std::path::PathBuf;
 

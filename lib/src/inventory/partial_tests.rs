@@ -1,3 +1,5 @@
+//! Tests of `partial`: tests collected alone take their place, or nothing is merged.
+
 use super::*;
 
 fn built(tests: &[(&str, &str)]) -> Built {

@@ -1,3 +1,5 @@
+//! Tests of `snapshot`: heads there and back, damage, and blocks of one file.
+
 use super::*;
 use crate::record::Test;
 

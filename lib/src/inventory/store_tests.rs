@@ -1,3 +1,5 @@
+//! Tests of `store`: what is kept is found, and what is damaged is not.
+
 use std::fs;
 
 use super::*;

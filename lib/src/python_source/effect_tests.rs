@@ -1,3 +1,5 @@
+//! Tests of `effect`: which sources can be felt outside their own file.
+
 use super::*;
 
 fn contained(source: &str) -> bool {
