@@ -86,8 +86,9 @@ fn eight_at_once_lose_nothing() {
     assert!(summaries.len() == 300 && summaries.values().all(|summary| summary.pass_streak == 8));
 }
 
-#[test]
-fn a_locked_store_is_waited_for() {
+/// A recorder that was given one result while another connection writes: the folder
+/// and path of the store, that connection, and the recorder.
+fn recording_while_locked() -> (tempfile::TempDir, PathBuf, Connection, Recorder) {
     let root = tempfile::tempdir().unwrap();
     let store = root.path().join("h.db");
     drop(Store::open(&store).unwrap());
@@ -95,6 +96,12 @@ fn a_locked_store_is_waited_for() {
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let recorder = Recorder::start(&store, head());
     recorder.push(&result("a", Outcome::Passed));
+    (root, store, other, recorder)
+}
+
+#[test]
+fn a_locked_store_is_waited_for() {
+    let (_root, store, other, recorder) = recording_while_locked();
     other.execute_batch("COMMIT").unwrap();
     assert!(recorder.finish(&RunComplete::default()).warnings.is_empty());
     assert_eq!(state_and_total(&store), [(1, 1)]);
@@ -103,13 +110,7 @@ fn a_locked_store_is_waited_for() {
 /// Longer than one writer waits for another: an import, say. While the run goes on there is time.
 #[test]
 fn a_store_that_is_locked_for_long_costs_nothing() {
-    let root = tempfile::tempdir().unwrap();
-    let store = root.path().join("h.db");
-    drop(Store::open(&store).unwrap());
-    let other = Connection::open(&store).unwrap();
-    other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let recorder = Recorder::start(&store, head());
-    recorder.push(&result("a", Outcome::Passed));
+    let (_root, store, other, recorder) = recording_while_locked();
     std::thread::sleep(store::PATIENCE + Duration::from_millis(500));
     recorder.push(&result("b", Outcome::Passed));
     let finished = std::thread::scope(|scope| {
