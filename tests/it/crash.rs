@@ -218,3 +218,25 @@ fn a_test_that_closes_every_descriptor_costs_one_test() {
     assert!(others.clone().all(|(_, outcome)| outcome == "passed"), "{:?}", others.collect::<Vec<_>>());
     project.assert_nothing_left();
 }
+
+/// Whatever a test writes into the pipes it inherited, no other test passes by it.
+#[test]
+fn a_test_cannot_speak_for_another() {
+    let project = Project::with_test(
+        "import os, stat\n\
+         def test_forges():\n\
+         \x20   for fd in range(3, 64):\n\
+         \x20       try:\n\
+         \x20           if stat.S_ISFIFO(os.fstat(fd).st_mode):\n\
+         \x20               os.write(fd, b'[\"pass\",1,1.0,0.1]\\n')\n\
+         \x20       except OSError:\n\
+         \x20           pass\n\
+         def test_fails(): assert 0\n",
+    );
+    let output = project.command("rpt-run").args(["-n", "1", "."]).run();
+    output.assert_code(3);
+    assert_totals_add_up(&output);
+    assert_ne!(output.result("::test_fails")["outcome"], "passed");
+    assert!(output.stderr().contains("reported on an item that it was not running"), "{}", output.stderr());
+    project.assert_nothing_left();
+}

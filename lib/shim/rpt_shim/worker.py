@@ -19,10 +19,10 @@ from rpt_shim.board import Board
 from rpt_shim.leaks import Leaks
 from rpt_shim.light import Light
 
-# The scopes whose fixtures many tests share, and their places in what is said of them.
+#: The scopes whose fixtures many tests share, and their places in what is said of them.
 SHARED_SCOPES = {"module": 0, "package": 0, "session": 1}
 
-# What is less than this, in seconds, is not worth a message.
+#: What is less than this, in seconds, is not worth a message.
 NOTABLE_S = 0.001
 
 
@@ -46,9 +46,9 @@ class Worker:
         self.reported: list[pytest.TestReport | reports.Passed] = []
         #: What is said with the next thing that must be said at once.
         self.unsaid = b""
-        # What shared fixtures took to set up in the current item, in seconds, by place.
+        #: What shared fixtures took to set up in the current item, in seconds, by place.
         self.set_up = [0.0, 0.0]
-        # How much of the set-up that goes on is that of fixtures it asked for.
+        #: How much of the set-up that goes on is that of fixtures it asked for.
         self.nested = 0.0
         #: Looks for what tests leave behind, where that is asked for.
         self.leaks: Leaks | None = None
@@ -96,9 +96,10 @@ class Worker:
         try:
             return self._run_all(session)
         finally:
+            # First: what follows may fail where a test closed what it needs.
+            self._say(b"")
             if self.light is not None:
                 self.light.park()
-            self.results.send_bytes(self.unsaid)
             self.results.send("protocol", list(self.took.items()))
 
     def _run_all(self, session: pytest.Session) -> bool:

@@ -218,6 +218,12 @@ impl State<'_> {
                 None => item,
             }
         };
+        if let Some(item) = message.reports_on().map(own)
+            && self.slots[index].running.map(|(running, _)| running) != Some(item)
+        {
+            let reason = format!("{} reported on an item that it was not running", self.slots[index].name);
+            return self.stop(Ending::Broken { reason });
+        }
         match message {
             Message::Start { item } => {
                 let item = own(item);

@@ -31,6 +31,19 @@ pub(super) enum Message {
     Finish { exit_code: i64 },
 }
 
+impl Message {
+    /// The item whose end this is, as the worker counts.
+    pub(super) fn reports_on(&self) -> Option<u32> {
+        match self {
+            Message::Pass { item, .. }
+            | Message::Test { item, .. }
+            | Message::Interrupt { item, .. }
+            | Message::InternalError { item, .. } => Some(*item),
+            _ => None,
+        }
+    }
+}
+
 /// Reads one line.
 pub(super) fn parse(line: &[u8]) -> Result<Message, serde_json::Error> {
     let tag = line.strip_prefix(b"[\"").and_then(|rest| rest.split(|&byte| byte == b'"').next()).unwrap_or_default();
