@@ -39,8 +39,6 @@ pub(crate) struct Args {
     /// Say at the end how many items took which protocol, and why
     #[arg(long)]
     explain_protocol: bool,
-    #[command(flatten)]
-    care: CareArgs,
     /// Run the tests that could be collected although some files could not
     #[arg(long)]
     continue_on_collection_errors: bool,
@@ -62,6 +60,9 @@ pub(crate) struct Args {
     /// Colours of the report
     #[arg(long, value_enum, default_value_t)]
     color: Color,
+    // Last: what follows would stand under its headings in the help.
+    #[command(flatten)]
+    care: CareArgs,
 }
 
 const EXAMPLES: &str = "\
