@@ -204,49 +204,69 @@ fn a_target_time_has_its_number_of_shards() {
     assert_eq!(run(&["--target-time", "soon"]).code, 4);
 }
 
-/// A module whose fixture takes long stays on one shard, and what it costs is expected once for each shard.
+/// What the fixtures of a module and of the session took is told by the test that set them up.
 #[test]
-fn a_costly_module_is_set_up_once() {
+fn set_up_is_told_where_it_happened() {
     let test_file = |set_up_ms: u32| {
-        let tests: String = (0..4).map(|n| format!("def test_{n}(data, base): pass\n")).collect();
         format!(
-            "import pytest, time\n@pytest.fixture(scope='module')\ndef data():\n    time.sleep({set_up_ms} / 1000)\n{tests}"
+            "import pytest, time\n@pytest.fixture(scope='module')\ndef data():\n    time.sleep({set_up_ms} / 1000)\n\
+             def test_0(data, base): pass\ndef test_1(data, base): pass\n"
         )
     };
     let base = "import pytest, time\n@pytest.fixture(scope='session')\ndef base():\n    time.sleep(0.2)\n";
     let project = crate::project::Project::empty()
         .file("conftest.py", base)
         .file("test_costly.py", &test_file(300))
-        .file("test_cheap.py", &test_file(0));
+        .file("test_more.py", &test_file(300));
     let ran = project.command("rpt-run").args(["-n", "1", "."]).run();
     ran.assert_code(0);
     let results = ran.of_type("result");
-    let set_up = |name: &str, field: &str| {
-        let result = results.iter().find(|result| result["node_id"] == name).unwrap();
-        result.get(field).map_or(0.0, |value| value.as_f64().unwrap())
+    let set_up = |field: &str| -> Vec<f64> {
+        results.iter().map(|result| result.get(field).map_or(0.0, |value| value.as_f64().unwrap())).collect()
     };
-    assert!(set_up("test_costly.py::test_0", "module_setup_ms") >= 300.0);
-    assert_eq!(set_up("test_costly.py::test_1", "module_setup_ms"), 0.0);
-    assert_eq!(set_up("test_cheap.py::test_0", "module_setup_ms"), 0.0);
-    // Whichever test came first set up the session.
-    let first = results[0]["node_id"].as_str().unwrap();
-    assert!(set_up(first, "session_setup_ms") >= 200.0);
+    // The module's time holds neither the session's fixture nor the tests.
+    let (module, session) = (set_up("module_setup_ms"), set_up("session_setup_ms"));
+    assert!(module[0] >= 300.0 && module[2] >= 300.0, "{module:?}");
+    assert_eq!([module[1], module[3]], [0.0; 2]);
+    assert!(session[0] >= 200.0, "{session:?}");
+    assert_eq!(session[1..], [0.0; 3]);
+}
 
-    let collected = project.command("rpt-collect").run();
-    let info = project.command("rpt-shard").args(["--total", "2", "--info"]).stdin(collected.text()).run();
-    let info = &info.of_type("shard_info")[0];
-    let times: Vec<u64> =
-        info["shard_durations_ms"].as_array().unwrap().iter().map(|time| time.as_u64().unwrap()).collect();
-    // Both pay for the session, one of them for the module.
-    assert!(times.iter().all(|&time| time >= 200), "{times:?}");
-    assert!(times.iter().filter(|&&time| time >= 500).count() == 1, "{times:?}");
-    let shard = |index: &str| {
-        let shard = project.command("rpt-shard").args(["--total", "2", "--index", index]);
-        let shard = shard.stdin(collected.text()).run();
-        let tests = shard.of_type("test");
-        tests.iter().filter(|test| test["file_path"] == "test_costly.py").count()
+/// A module whose fixture takes long stays on one shard, and what it costs is expected once for each shard.
+#[test]
+fn a_costly_module_is_set_up_once() {
+    let project = Project::new();
+    // A result's duration holds what was set up for it.
+    let result = |id: &str, module_ms: u32, session_ms: u32| {
+        let duration_ms = 1 + module_ms + session_ms;
+        let record = json!({"type": "result", "node_id": id, "outcome": "passed", "duration_ms": duration_ms,
+            "module_setup_ms": module_ms, "session_setup_ms": session_ms, "worker": "gw0"});
+        format!("{record}\n")
     };
-    let mut split = [shard("0"), shard("1")];
+    let ids: Vec<String> =
+        ["costly.py", "cheap.py"].iter().flat_map(|file| (0..4).map(move |n| format!("{file}::test_{n}"))).collect();
+    let recorded: String = ids
+        .iter()
+        .map(|id| match id.as_str() {
+            "costly.py::test_0" => result(id, 300, 200),
+            "cheap.py::test_0" => result(id, 1, 0),
+            _ => result(id, 0, 0),
+        })
+        .collect();
+    assert_eq!(project.run("rpt-history", &["record"], recorded.as_bytes()).code, 0);
+
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let info = project.run("rpt-shard", &["--total", "2", "--info"], &test_lines(&ids)).records();
+    // Both pay for the session, one of them for the module.
+    let mut times: Vec<u64> =
+        info[0]["shard_durations_ms"].as_array().unwrap().iter().map(|time| time.as_u64().unwrap()).collect();
+    times.sort();
+    assert_eq!(times, [200 + 1 + 4, 200 + 300 + 4]);
+    let costly = |index| {
+        let shard = project.run("rpt-shard", &["--total", "2", "--index", index], &test_lines(&ids));
+        shard.ids().iter().filter(|id| id.starts_with("costly")).count()
+    };
+    let mut split = [costly("0"), costly("1")];
     split.sort();
     assert_eq!(split, [0, 4]);
 }
