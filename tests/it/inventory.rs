@@ -336,6 +336,15 @@ fn a_damaged_or_foreign_file_is_never_trusted() {
     }
 }
 
+/// As the suite of click does to find out whether links can be made.
+#[test]
+fn a_folder_that_a_module_makes_and_removes_keeps_no_listing_from_holding() {
+    let module = "import os, tempfile\nwith tempfile.TemporaryDirectory() as made:\n    os.listdir(made)\n\
+                  def test_it(): pass\n";
+    let counted = Counted::new(&[("test_a.py", module)]);
+    counted.collect_until_it_holds(&[]);
+}
+
 #[test]
 fn a_pipeline_over_a_kept_listing_collects_once() {
     let counted = Counted::new(&[
