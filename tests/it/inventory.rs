@@ -444,6 +444,22 @@ fn keyword_and_marker_on_a_kept_listing_are_pytest_s() {
     }
 }
 
+/// What pytest's configuration selects is in force for the kept tests too, unless an option replaces it.
+#[test]
+fn an_expression_in_the_configuration_and_an_option() {
+    let counted = Counted::new(&[
+        ("pytest.ini", "[pytest]\naddopts = -m 'not slow'\nmarkers = slow\n    number\n    module_mark\n"),
+        ("test_marked.py", MARKED),
+    ]);
+    counted.collect_until_it_holds(&[]);
+    for kept in ["method", "not tag", "nothing_is_called_so"] {
+        assert!(!counted.collect_like_pytest(&["-k", kept]), "{kept}");
+    }
+    for asked in [["-m", "slow"], ["-m", ""]] {
+        assert!(counted.collect_like_pytest(&asked), "{asked:?}");
+    }
+}
+
 /// A plugin that looks at the tests may do so before or after pytest's own selection.
 #[test]
 fn where_a_plugin_selects_too_pytest_is_asked() {
