@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use hashbrown::HashTable;
 
+use crate::cli::say;
 use crate::estimate::SetUp;
 use crate::history::{HistoryError, Store};
 use crate::project;
@@ -128,7 +129,7 @@ pub struct Work {
 pub fn read<Args: clap::CommandFactory>(flag: Option<&Path>, wanted: bool) -> Result<Option<Work>, StreamError> {
     let stdin = std::io::stdin();
     if stdin.is_terminal() {
-        eprint!("{}", Args::command().render_help());
+        say(Args::command().render_help().to_string().trim_end());
         return Ok(None);
     }
     if !wanted {
