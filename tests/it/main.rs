@@ -31,5 +31,6 @@ mod remembered;
 mod rerun;
 mod run;
 mod shard;
+mod sharing;
 mod timeout;
 mod watchdog;

@@ -8,6 +8,7 @@ use rpt::run::{Exec, RunOptions, Workers};
 use rpt::server::Protocol;
 
 use crate::care::CareArgs;
+use crate::share::ShareArgs;
 
 /// Run tests through pytest, in workers forked from one process that collected them.
 ///
@@ -60,6 +61,8 @@ pub(crate) struct Args {
     /// Colours of the report
     #[arg(long, value_enum, default_value_t)]
     color: Color,
+    #[command(flatten)]
+    share: ShareArgs,
     // Last: what follows would stand under its headings in the help.
     #[command(flatten)]
     care: CareArgs,
@@ -93,6 +96,7 @@ impl From<Args> for RunOptions {
             workers: args.workers,
             maxfail: if args.exitfirst { Some(1) } else { args.maxfail },
             exec: args.exec,
+            dist: args.share.dist,
             protocol: args.protocol,
             explain_protocol: args.explain_protocol,
             care: args.care.into(),

@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from rpt_shim import cache, inventory, leaks, marks, orphans, reports, stacks, surroundings, wire
+from rpt_shim import cache, inventory, leaks, marks, orphans, reports, sharing, stacks, surroundings, wire
 from rpt_shim.board import Board
 from rpt_shim.dependencies import Dependencies
 from rpt_shim.worker import Worker, describe_warning
@@ -49,6 +49,9 @@ class Server:
         self.settings = settings
         #: The collector's thresholds to restore once everything is collected.
         self.gc_thresholds = gc_thresholds
+        #: Where it notes what it collects.
+        self.board = Board(settings["board"])
+        os.close(settings["board"])
         self.began = time.perf_counter()
         self.errors: list[dict[str, str]] = []
         self.skipped_files: list[dict[str, str]] = []
@@ -94,6 +97,9 @@ class Server:
         self.rules = marks.configured(config)
         if not config.pluginmanager.hasplugin("xdist"):
             config.addinivalue_line("markers", "xdist_group(name): tests of one group run on one worker.")
+
+    def pytest_collectstart(self, collector: pytest.Collector) -> None:
+        self.board.collects(collector.nodeid)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
@@ -258,6 +264,8 @@ class Server:
             return True
         elif operation == "remember":
             cache.remember(session.config, request["failed"], request["ran"])
+        elif operation == "fixtures":
+            self.control.send({"fixtures": sharing.used(session, request["exclusive"])})
         elif operation == "dependencies":
             self._send_dependencies(session)
         elif operation == "selectors":
@@ -347,6 +355,8 @@ class Server:
         session.config.option.maxfail = request["manner"]["maxfail"]
         board = Board(fds[4])
         os.close(fds[4])
+        # What the run's set-up commands passed on.
+        os.environ.update(request["manner"]["environment"])
         # Files that failed to collect were counted; -x is about tests from here on.
         session.testsfailed = 0
         # What is looked at around an item must be around it.
