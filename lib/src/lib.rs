@@ -11,6 +11,7 @@ pub mod flaky;
 pub mod history;
 pub mod interrupt;
 pub mod inventory;
+pub mod junit;
 pub mod order;
 pub mod outcome;
 pub mod project;
@@ -30,6 +31,7 @@ pub mod tally;
 pub mod test_id;
 pub mod trend;
 pub mod unit;
+pub mod whole_file;
 
 /// A duration in milliseconds as it stands in records: to the microsecond.
 pub fn rounded_ms(milliseconds: f64) -> f64 {

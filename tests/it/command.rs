@@ -166,6 +166,14 @@ impl Running {
         }
     }
 
+    /// As `wait_for_line`, where it may have come already.
+    #[track_caller]
+    pub(crate) fn wait_for_line_seen(&mut self, part: &str) {
+        if !String::from_utf8_lossy(&self.read).contains(part) {
+            self.wait_for_line(part);
+        }
+    }
+
     /// Sends a signal to the whole group, as a terminal does on Ctrl-C.
     pub(crate) fn signal(&self, signal: Signal) {
         killpg(self.group(), signal).unwrap();

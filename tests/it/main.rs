@@ -9,6 +9,7 @@
 mod command;
 mod output;
 mod plain;
+mod plugins;
 mod process;
 mod project;
 mod suites;
@@ -23,6 +24,7 @@ mod history;
 mod identity;
 mod interrupt;
 mod inventory;
+mod junit;
 mod leaks;
 mod order;
 mod pytest_options;

@@ -8,6 +8,7 @@ use rpt::run::{Exec, RunOptions, Workers};
 use rpt::server::Protocol;
 
 use crate::care::CareArgs;
+use crate::reports::ReportArgs;
 
 /// Run tests through pytest, in workers forked from one process that collected them.
 ///
@@ -60,7 +61,9 @@ pub(crate) struct Args {
     /// Colours of the report
     #[arg(long, value_enum, default_value_t)]
     color: Color,
-    // Last: what follows would stand under its headings in the help.
+    // Last: what follows would stand under their headings in the help.
+    #[command(flatten)]
+    reports: ReportArgs,
     #[command(flatten)]
     care: CareArgs,
 }
@@ -99,6 +102,7 @@ impl From<Args> for RunOptions {
             continue_on_collection_errors: args.continue_on_collection_errors,
             history: args.history,
             no_history: args.no_history,
+            files: args.reports.into(),
             events: args.events,
             format: args.format,
             quiet: args.quiet,

@@ -2,6 +2,7 @@
 
 mod args;
 mod care;
+mod reports;
 
 use std::process::ExitCode;
 

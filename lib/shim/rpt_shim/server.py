@@ -250,7 +250,7 @@ class Server:
         assert self.control is not None
         operation = request["op"]
         if operation == "items":
-            self._send_items(session, full=request["full"])
+            self._send_items(session, full=request["full"], located=request["located"])
         elif operation == "fork":
             return self._fork(session, request, fds)
         elif operation == "run":
@@ -269,9 +269,9 @@ class Server:
             self.control.send({"type": "refused", "message": f"unknown request {operation}"})
         return False
 
-    def _send_items(self, session: pytest.Session, full: bool) -> None:
+    def _send_items(self, session: pytest.Session, full: bool, located: bool) -> None:
         assert self.control is not None
-        describe = self.describer.full if full else inventory.brief
+        describe = self.describer.full if full else inventory.located if located else inventory.brief
         items = session.items
         for start in range(0, len(items), inventory.CHUNK):
             chunk = [describe(item) for item in items[start : start + inventory.CHUNK]]

@@ -337,6 +337,7 @@ impl State<'_> {
     /// Gives a test its one result.
     pub(super) fn deliver(&mut self, item: u32, mut result: TestResult) -> bool {
         self.run.ward.mark(&mut result);
+        result.locate(self.run.items[item as usize].location.as_deref());
         self.ended[item as usize] = true;
         self.left -= 1;
         self.tally.add_result(&result);

@@ -119,7 +119,7 @@ fn spawn(
     let starting = start(&launch)?;
     events.send(Event::SpawnStarted(index, starting.pid() as i32))?;
     let mut server = starting.ready(&never())?;
-    let items = server.brief_items()?;
+    let items = server.brief_items(false)?;
     let requested: Vec<&str> = given.iter().map(|(_, id)| &**id).collect();
     let collected: Vec<&str> = items.iter().map(|item| &*item.node_id).collect();
     let mut numbers = Numbers::default();

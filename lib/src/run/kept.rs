@@ -59,6 +59,7 @@ pub(super) fn start(
     request: &Request,
     python: &Path,
     cwd: &Path,
+    located: bool,
     interrupts: &Receiver<Interrupted>,
 ) -> anyhow::Result<Option<Obtained>> {
     let cut_off = || {
@@ -84,7 +85,7 @@ pub(super) fn start(
             watch: Watch::Nothing,
         };
         let mut server = server::start(&launch)?.ready(interrupts)?;
-        let items = server.brief_items()?;
+        let items = server.brief_items(located)?;
         let selection = Selection::of(request, &items, Path::new(&server.collected.rootdir), cwd);
         if selection.not_found.is_empty() {
             return Ok(Some(Obtained { server, items: Some(items) }));

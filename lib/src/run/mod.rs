@@ -8,6 +8,7 @@ mod deadline;
 mod death;
 mod dispatcher;
 mod event;
+mod files;
 mod host;
 mod kept;
 mod message;
@@ -43,13 +44,15 @@ use crate::tally::{Ending, Tally, exit_code};
 use crate::{outcome::Outcome, result, rounded_ms};
 use dispatcher::{Dispatcher, Outcomes};
 use event::Event;
+use files::Files;
 use host::{Host, SpawnRecipe};
 use request::{Request, Selection};
-use sinks::{Memory, Sinks};
+use sinks::{Ended, Memory, Sinks};
 use ward::Ward;
 
 pub use care::Care;
 pub use deadline::Timeout;
+pub use files::ReportFiles;
 pub use retry::{RerunWhen, Reruns};
 pub use stress::StressNew;
 pub use ward::QuarantineFrom;
@@ -98,6 +101,8 @@ pub struct RunOptions {
     pub history: Option<PathBuf>,
     /// Remember nothing.
     pub no_history: bool,
+    /// Files for other programs.
+    pub files: ReportFiles,
     /// Also write `started` records.
     pub events: bool,
     /// The form of stdout.
@@ -117,8 +122,9 @@ pub fn run(options: &RunOptions) -> anyhow::Result<Exit> {
     if request.is_empty() && request.collect_errors.is_empty() && request.shard.is_none() {
         return Err(request::nothing_asked().into());
     }
+    let files = Files::open(&options.files)?;
     if request.is_empty() || request.nothing_exists() {
-        return Run::new(options, on_stdout, &request, None, &request.folder(&cwd))
+        return Run::new(options, on_stdout, &request, None, &request.folder(&cwd), files)
             .without_server(&request, None, began);
     }
     let python = find_python(options.pytest.python.as_deref(), &cwd).map_err(as_usage)?;
@@ -127,7 +133,7 @@ pub fn run(options: &RunOptions) -> anyhow::Result<Exit> {
         Ok(server) => server,
         Err(error) => match error.downcast_ref::<Interrupted>() {
             Some(interrupted) => {
-                let mut run = Run::new(options, on_stdout, &request, None, &request.folder(&cwd));
+                let mut run = Run::new(options, on_stdout, &request, None, &request.folder(&cwd), files);
                 return run.without_server(&request, Some(*interrupted), began);
             }
             None => return Err(error),
@@ -146,11 +152,11 @@ pub fn run(options: &RunOptions) -> anyhow::Result<Exit> {
     };
     let items = match std::mem::take(&mut server.items) {
         Some(items) => items,
-        None => server.server.brief_items()?,
+        None => server.server.brief_items(options.files.tell_places())?,
     };
     let selection = Selection::of(&request, &items, &rootdir, &cwd);
     drop_ids(request, |request| {
-        let mut run = Run::new(options, on_stdout, request, Some(&server.server.collected), &rootdir);
+        let mut run = Run::new(options, on_stdout, request, Some(&server.server.collected), &rootdir, files);
         run.ward = ward;
         run.with_server(server.server, &items, &selection, &python, interrupts, began)
     })
@@ -198,14 +204,14 @@ fn obtain_server(
     if request.piped && unfiltered && options.workers != Workers::Exactly(0) {
         let context = Context::new(cwd, python, &options.pytest.context_args(), std::env::vars_os());
         if let Some(mut server) = server::attach(&context, request.server.as_deref()) {
-            let items = server.brief_items()?;
+            let items = server.brief_items(options.files.tell_places())?;
             let selection = Selection::of(request, &items, Path::new(&server.collected.rootdir), cwd);
             if selection.not_found.is_empty() {
                 return Ok(Obtained { server, items: Some(items) });
             }
             server.end();
         }
-        if let Some(obtained) = kept::start(&context, request, python, cwd, interrupts)? {
+        if let Some(obtained) = kept::start(&context, request, python, cwd, options.files.tell_places(), interrupts)? {
             return Ok(obtained);
         }
     }
@@ -237,6 +243,7 @@ struct Run<'a> {
     head: RunHead,
     store: Option<PathBuf>,
     ward: Ward,
+    files: Files,
 }
 
 impl<'a> Run<'a> {
@@ -246,6 +253,7 @@ impl<'a> Run<'a> {
         request: &Request,
         collected: Option<&Collected>,
         rootdir: &Path,
+        files: Files,
     ) -> Run<'a> {
         let mut collect_errors = request.collect_errors.clone();
         for error in collected.iter().flat_map(|collected| &collected.errors) {
@@ -270,11 +278,12 @@ impl<'a> Run<'a> {
             store: (!options.no_history).then(|| history_for_run(options.history.clone(), rootdir)),
             head,
             ward: Ward::default(),
+            files,
         }
     }
 
     /// Opens everything that is told of a run of `total` tests.
-    fn sinks(&self, total: u64) -> Sinks {
+    fn sinks(&mut self, total: u64) -> Sinks {
         let view = View {
             on_stdout: self.on_stdout == OutputForm::Text,
             quiet: self.options.quiet,
@@ -294,6 +303,7 @@ impl<'a> Run<'a> {
             records,
             events: self.options.events,
             memory,
+            files: std::mem::take(&mut self.files),
             report: Report::new(view, total),
             reader_gone: false,
             write_error: None,
@@ -345,7 +355,9 @@ impl<'a> Run<'a> {
         give_not_run(&selection.not_found, "not found", &mut tally, &mut sinks);
         if ending == Ending::CollectionFailed || selection.order.is_empty() {
             for &item in &selection.order {
-                let result = result::not_run(&items[item as usize].node_id, "errors during collection");
+                let brief = &items[item as usize];
+                let mut result = result::not_run(&brief.node_id, "errors during collection");
+                result.locate(brief.location.as_deref());
                 tally.add(result.outcome);
                 sinks.result(result);
             }
@@ -480,6 +492,16 @@ impl<'a> Run<'a> {
         for warning in sinks.remember(&mut totals, &self.head, interrupted) {
             sinks.report.last_word(warning);
         }
+        let ended = Ended {
+            head: &self.head,
+            totals: &totals,
+            collect_errors: &self.collect_errors,
+            skipped_files: &self.skipped_files,
+        };
+        let unwritten = sinks.files.finish(&ended);
+        let exit = if unwritten.is_empty() { exit } else { Exit::Internal };
+        totals.exit_code = exit.code();
+        unwritten.into_iter().for_each(|problem| sinks.report.last_word(problem));
         sinks.complete(self.head.shard.clone(), totals);
         if !self.options.pytest.paths.is_empty() && request::left_on_stdin() {
             let text = "what came on stdin was not read, because the arguments say what to run";

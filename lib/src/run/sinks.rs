@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 use std::io::Stdout;
 
+use super::files::Files;
 use crate::history::{Recorder, RunHasher, RunHead};
-use crate::record::{Record, RunComplete, Shard, Started, TestResult};
+use crate::record::{CollectError, Record, RunComplete, Shard, Started, TestResult};
 use crate::report::Report;
-use crate::server::{BriefItem, Request};
+use crate::server::{BriefItem, Request, SkippedFile};
 use crate::stream::{StreamError, Writer};
 
 /// What is remembered of a run.
@@ -27,12 +28,22 @@ pub(super) struct Sinks {
     pub events: bool,
     /// What is remembered.
     pub memory: Memory,
+    /// Files for other programs.
+    pub files: Files,
     /// What people see.
     pub report: Report,
     /// stdout's reader went away.
     pub reader_gone: bool,
     /// Writing to stdout failed otherwise.
     pub write_error: Option<StreamError>,
+}
+
+/// What is known of a run that is over.
+pub(super) struct Ended<'a> {
+    pub head: &'a RunHead,
+    pub totals: &'a RunComplete,
+    pub collect_errors: &'a [CollectError],
+    pub skipped_files: &'a [SkippedFile],
 }
 
 impl Sinks {
@@ -49,6 +60,7 @@ impl Sinks {
             Memory::Digest(hasher) => hasher.push(&result),
             Memory::Over => {}
         }
+        self.files.result(&result);
         if self.records.is_some() {
             let record = Record::Result(result);
             self.write(&record);

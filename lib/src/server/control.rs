@@ -70,6 +70,8 @@ pub enum Request {
     Items {
         /// With everything a `test` record holds; else id and group.
         full: bool,
+        /// Where not full, with the place of each definition.
+        located: bool,
     },
     /// Say what the collection depended on.
     Dependencies,

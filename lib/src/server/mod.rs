@@ -306,8 +306,10 @@ fn usage_message(printed: &str) -> Option<String> {
 
 impl Server {
     /// All items, as far as running needs them.
-    pub fn brief_items(&mut self) -> Result<Vec<BriefItem>, ServerError> {
-        self.writer.send(&Request::Items { full: false }, &[])?;
+    ///
+    /// `located`: with the place of each definition, which costs pytest a look at its source.
+    pub fn brief_items(&mut self, located: bool) -> Result<Vec<BriefItem>, ServerError> {
+        self.writer.send(&Request::Items { full: false, located }, &[])?;
         let mut items = Vec::with_capacity(self.collected.count);
         while let Some(chunk) = self.reader.chunk()? {
             items.extend::<Vec<BriefItem>>(chunk);
@@ -318,7 +320,7 @@ impl Server {
     /// Asks for all items with everything pytest knows; read them with
     /// [`ControlReader::chunk`] until it gives `None`.
     pub fn ask_full_items(&mut self) -> Result<(), ServerError> {
-        self.writer.send(&Request::Items { full: true }, &[])
+        self.writer.send(&Request::Items { full: true, located: false }, &[])
     }
 
     /// What the collection depended on, where the launch said `watched`.
@@ -381,6 +383,9 @@ pub struct BriefItem {
     /// What its marks say of limits and reruns.
     #[serde(default)]
     pub marks: Option<Box<Marks>>,
+    /// Where it is defined, where that was asked for.
+    #[serde(default)]
+    pub location: Option<Box<crate::record::Location>>,
 }
 
 /// The pipes of one worker, dispatcher's side and worker's side.

@@ -116,8 +116,7 @@ impl Session {
             longrepr: text_of(&line.longrepr),
             wasxfail: line.wasxfail,
             subtest: is_subtest.then(|| line.context.to_string()),
-            sections: Vec::new(),
-            passing_subtests: None,
+            ..PhaseReport::default()
         });
         // pytest-rerunfailures tears an attempt down before it makes the next one.
         let newest = test.reports.iter().rposition(|report| report.when == Phase::Setup).unwrap_or(0);
