@@ -32,8 +32,9 @@ impl Command {
         // The tests must not see the settings of who runs them.
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
-            let foreign =
-                ["PYTEST_", "RPT_", "PYTHON", "VIRTUAL_ENV", "COV_"].iter().any(|start| text.starts_with(start));
+            let foreign = ["PYTEST_", "RPT_", "PYTHON", "VIRTUAL_ENV", "COV_", "GITHUB_"]
+                .iter()
+                .any(|start| text.starts_with(start));
             if foreign || ["CI", "NO_COLOR", "FORCE_COLOR", "TERM"].contains(&&*text) {
                 first.env_remove(name);
             }

@@ -19,6 +19,7 @@ mod collect;
 mod crash;
 mod faults;
 mod filters;
+mod github;
 mod handoff;
 mod history;
 mod identity;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use rpt::junit::Family;
-use rpt::run::ReportFiles;
+use rpt::run::{OnGitHub, ReportFiles};
 
 #[derive(Args)]
 #[command(next_help_heading = "Reports")]
@@ -15,10 +15,13 @@ pub(crate) struct ReportArgs {
     /// Its form
     #[arg(long, value_enum, default_value_t, requires = "junit")]
     junit_family: Family,
+    /// Annotations on stderr and a step's summary for GitHub Actions
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
+    github: OnGitHub,
 }
 
 impl From<ReportArgs> for ReportFiles {
     fn from(args: ReportArgs) -> ReportFiles {
-        ReportFiles { junit: args.junit, junit_family: args.junit_family }
+        ReportFiles { junit: args.junit, junit_family: args.junit_family, github: args.github }
     }
 }

@@ -2,6 +2,7 @@
 //! prints them, and the summary. Writes text, never records.
 
 mod flaky;
+pub mod github;
 mod progress;
 mod text;
 

@@ -1,12 +1,15 @@
-//! Owns the files that a run writes for other programs: which are asked for, and telling
+//! Owns what a run writes for other programs: which reports are asked for, and telling
 //! each of them what happens. What stands in one is its own module's affair.
 
+use std::fs::OpenOptions;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::sinks::Ended;
-use crate::cli::Fault;
+use crate::cli::{Fault, say};
 use crate::junit::{Family, JunitFile, Suite};
 use crate::record::TestResult;
+use crate::report::github::GitHub;
 
 /// Which files are asked for.
 #[derive(Debug, Clone, Default)]
@@ -15,12 +18,36 @@ pub struct ReportFiles {
     pub junit: Option<PathBuf>,
     /// In which form.
     pub junit_family: Family,
+    /// Annotations and a step's summary.
+    pub github: OnGitHub,
+}
+
+/// `--github`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum OnGitHub {
+    /// Where GITHUB_ACTIONS is true
+    #[default]
+    Auto,
+    /// Always
+    On,
+    /// Never
+    Off,
+}
+
+impl OnGitHub {
+    fn is_meant(self) -> bool {
+        match self {
+            OnGitHub::Auto => std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true"),
+            OnGitHub::On => true,
+            OnGitHub::Off => false,
+        }
+    }
 }
 
 impl ReportFiles {
     /// Whether any of them tells where tests are defined.
     pub(super) fn tell_places(&self) -> bool {
-        self.junit.is_some() && self.junit_family == Family::Xunit1
+        self.github.is_meant() || self.junit.is_some() && self.junit_family == Family::Xunit1
     }
 }
 
@@ -28,6 +55,8 @@ impl ReportFiles {
 #[derive(Debug, Default)]
 pub(super) struct Files {
     junit: Option<JunitFile>,
+    on_github: bool,
+    github: Option<GitHub>,
     /// What could not be written.
     problems: Vec<String>,
 }
@@ -38,7 +67,26 @@ impl Files {
         let junit = asked.junit.as_deref().map(|path| {
             JunitFile::new(path, asked.junit_family).map_err(|error| Fault::usage(unwritable("--junit", path, &error)))
         });
-        Ok(Files { junit: junit.transpose()?, problems: Vec::new() })
+        Ok(Files { junit: junit.transpose()?, on_github: asked.github.is_meant(), ..Files::default() })
+    }
+
+    /// The first tests are about to run. `rootdir`: what ids are relative to.
+    pub(super) fn begin(&mut self, rootdir: &Path) {
+        if !self.on_github {
+            return;
+        }
+        match secret() {
+            Ok(token) => {
+                let workspace =
+                    std::env::var_os("GITHUB_WORKSPACE").map_or_else(|| rootdir.to_path_buf(), PathBuf::from);
+                let used = summary_file().and_then(|path| path.metadata().ok()).map_or(0, |file| file.len() as usize);
+                let github = GitHub::new(workspace, rootdir.to_path_buf(), token, used);
+                say(&github.opening());
+                self.github = Some(github);
+            }
+            // Without a secret a test could end it.
+            Err(error) => self.problems.push(format!("--github: no random numbers: {error}")),
+        }
     }
 
     /// A test ended.
@@ -48,6 +96,18 @@ impl Files {
         {
             self.problems.push(unwritable("--junit", junit.path(), &error));
             self.junit = None;
+        }
+        if let Some(github) = &mut self.github {
+            github.result(result);
+        }
+    }
+
+    /// Everything was written that a test could have had a part in. Workflow commands
+    /// are read from stderr as well, and stdout carries records only.
+    pub(super) fn annotate(&self) {
+        if let Some(github) = &self.github {
+            // A stderr that is closed has no reader.
+            let _ = std::io::stderr().write_all(github.closing().as_bytes());
         }
     }
 
@@ -59,6 +119,14 @@ impl Files {
                 self.problems.push(unwritable("--junit", &path, &error));
             }
         }
+        if let Some(github) = &mut self.github {
+            ended.collect_errors.iter().for_each(|error| github.collect_error(error));
+            if let Some(path) = summary_file()
+                && let Err(error) = append(&path, &github.summary(ended.totals))
+            {
+                self.problems.push(unwritable("GITHUB_STEP_SUMMARY", &path, &error));
+            }
+        }
         std::mem::take(&mut self.problems)
     }
 }
@@ -68,6 +136,22 @@ fn complete_junit(mut junit: JunitFile, ended: &Ended) -> std::io::Result<()> {
     ended.skipped_files.iter().try_for_each(|file| junit.skipped_file(&file.file_path, &file.message))?;
     let (started_at_us, host) = (ended.head.started_at_us, ended.head.host.clone());
     junit.finish(&Suite { started_at_us, host, duration_ms: ended.totals.duration_ms })
+}
+
+fn summary_file() -> Option<PathBuf> {
+    std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+/// Others write summaries of the step too.
+fn append(path: &Path, text: &str) -> std::io::Result<()> {
+    OpenOptions::new().append(true).create(true).open(path)?.write_all(text.as_bytes())
+}
+
+/// 32 hex digits that nobody can guess.
+fn secret() -> std::io::Result<String> {
+    let mut bytes = [0; 16];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn unwritable(option: &str, path: &Path, error: &std::io::Error) -> String {

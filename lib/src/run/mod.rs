@@ -52,7 +52,7 @@ use ward::Ward;
 
 pub use care::Care;
 pub use deadline::Timeout;
-pub use files::ReportFiles;
+pub use files::{OnGitHub, ReportFiles};
 pub use retry::{RerunWhen, Reruns};
 pub use stress::StressNew;
 pub use ward::QuarantineFrom;
@@ -291,6 +291,7 @@ impl<'a> Run<'a> {
             terminal_taken: self.options.workers == Workers::Exactly(0),
             explain_protocol: self.options.explain_protocol,
         };
+        self.files.begin(Path::new(&self.head.rootdir));
         let records = match self.on_stdout {
             OutputForm::Records(form) => Some(Writer::new(std::io::stdout(), form)),
             OutputForm::Text => None,
@@ -519,6 +520,7 @@ impl<'a> Run<'a> {
             deselected: self.deselected,
         };
         let shown = sinks.report.finish(&end);
+        sinks.files.annotate();
         // A run whose reader went away must not look passed.
         Ok(if (sinks.reader_gone || !shown) && exit == Exit::Ok { Exit::Interrupted } else { exit })
     }
