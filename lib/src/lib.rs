@@ -20,6 +20,7 @@ pub mod python_source;
 pub mod quarantine;
 pub mod record;
 pub mod report;
+pub mod reportlog;
 pub mod rerun;
 pub mod result;
 pub mod run;

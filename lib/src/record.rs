@@ -315,6 +315,9 @@ pub struct TestResult {
     /// The line of its definition, 1-based.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lineno: Option<u32>,
+    /// pytest's own reports, serialised, where somebody asked; not a field of the record.
+    #[serde(skip)]
+    pub reports: Vec<Box<str>>,
     /// Where it is defined, where somebody asked; not a field of the record.
     #[serde(skip)]
     pub location: Option<Box<Location>>,

@@ -2,6 +2,7 @@
 
 use crate::outcome::{Outcome, Phase, PhaseReport, decide, of_report};
 use crate::record::{Attempt, TestResult};
+use crate::reportlog::rerun;
 use crate::rounded_ms;
 use crate::test_id::file_of;
 
@@ -83,6 +84,8 @@ pub fn of_attempts(earlier: Vec<TestResult>, mut last: TestResult) -> TestResult
         return last;
     }
     let mut parts = Vec::new();
+    let before = earlier.iter().flat_map(|result| result.reports.iter().map(|report| rerun(report)));
+    last.reports = before.chain(std::mem::take(&mut last.reports)).collect();
     let own = TestResult { attempts: std::mem::take(&mut last.attempts), ..last.clone() };
     for result in earlier.into_iter().chain([own]) {
         let before = parts.last().map_or(0, |part: &Attempt| part.attempt);

@@ -4,5 +4,10 @@
 //! `RPT_TEST_PLUGINS_PYTHON` names the Python that has the plugins; without it the one of
 //! `.venvs/plugins`, which `scripts/venv plugins` makes.
 
+mod around;
 mod beside;
+mod coverage;
+mod kinds;
+mod reports;
 mod schema;
+mod suites;

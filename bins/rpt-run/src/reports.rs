@@ -18,10 +18,18 @@ pub(crate) struct ReportArgs {
     /// Annotations on stderr and a step's summary for GitHub Actions
     #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
     github: OnGitHub,
+    /// Write pytest's own reports, one JSON object a line, as pytest-reportlog does
+    #[arg(long, value_name = "FILE")]
+    reportlog: Option<PathBuf>,
 }
 
 impl From<ReportArgs> for ReportFiles {
     fn from(args: ReportArgs) -> ReportFiles {
-        ReportFiles { junit: args.junit, junit_family: args.junit_family, github: args.github }
+        ReportFiles {
+            junit: args.junit,
+            junit_family: args.junit_family,
+            github: args.github,
+            reportlog: args.reportlog,
+        }
     }
 }

@@ -36,6 +36,17 @@ def text(value: object) -> str:
     return result
 
 
+def able(values: dict) -> dict:
+    """Of `values` what JSON can hold."""
+    held = {}
+    for name, value in values.items():
+        try:
+            held[text(name)] = json.loads(json.dumps(value))
+        except (TypeError, ValueError):
+            continue
+    return held
+
+
 def encode(message: object) -> bytes:
     # Every text in a message went through `text`, so that UTF-8 can carry it.
     return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode("utf-8")

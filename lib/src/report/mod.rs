@@ -45,6 +45,7 @@ pub struct Report {
     passing_subtests: u64,
     warnings: Vec<Warning>,
     took: BTreeMap<Option<String>, u64>,
+    plugins: String,
     notes: Vec<String>,
     began: Instant,
 }
@@ -63,6 +64,7 @@ impl Report {
             passing_subtests: 0,
             warnings: Vec::new(),
             took: BTreeMap::new(),
+            plugins: String::new(),
             notes: Vec::new(),
             began: Instant::now(),
         }
@@ -111,6 +113,11 @@ impl Report {
         }
     }
 
+    /// What pytest's plugins wrote at the end.
+    pub fn plugins(&mut self, said: String) {
+        self.plugins = said;
+    }
+
     /// Something people should know; shown now and not again.
     pub fn note(&mut self, text: &str) {
         self.progress.suspend(|| say(&format!("rpt-run: {}", one_line(text))));
@@ -157,6 +164,9 @@ impl Report {
             text.flaky(&self.flaky);
             text.warnings(&self.warnings);
             text.leaks(&self.leaks);
+            if !self.plugins.trim().is_empty() {
+                text.line(self.plugins.trim_matches('\n'));
+            }
             text.short_summary(end, &self.failures, &self.not_run);
             text.flaky_summary(&self.flaky, self.failures.is_empty() && self.not_run.is_empty());
             text.totals(end, self.passing_subtests, self.warnings.len(), self.began.elapsed());

@@ -176,6 +176,7 @@ impl State<'_> {
             protocol: self.run.protocol,
             stacks_signal: STACKS as i32,
             detect_leaks: self.run.policy.detect_leaks,
+            reports: self.run.policy.reports,
         };
         let mut slot = self.run.host.start_worker(index, identity, manner, given, &self.run.events.0)?;
         slot.backlog = share;

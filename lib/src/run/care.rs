@@ -57,6 +57,7 @@ impl Run<'_> {
             memory: MemoryWatch::begin(),
             max_crashes: care.max_crashes,
             detect_leaks: care.detect_leaks,
+            reports: false,
             crashes: 0,
         }
     }

@@ -14,6 +14,7 @@ use super::message::Message;
 use super::overdue::Overdue;
 use super::plan::{Numbers, Unit, spread, units};
 use super::policy::Policy;
+use super::relay::Relay;
 use super::retry::Retries;
 use super::sinks::Sinks;
 use super::slot::Slot;
@@ -54,6 +55,8 @@ pub(super) struct Dispatcher<'a> {
     pub retries: Retries,
     /// Whose failures are excused.
     pub ward: Ward,
+    /// Plugins that hear of tests.
+    pub relay: Option<Relay>,
     pub sinks: &'a mut Sinks,
     pub events: (Sender<Event>, Receiver<Event>),
 }
@@ -267,7 +270,13 @@ impl State<'_> {
                 self.stop(Ending::Interrupted { reason, exit_code: None });
             }
             Message::Leaks { leaks } => self.slots[index].leaks = leaks,
-            Message::Warning(warning) => self.run.sinks.report.warning(warning),
+            Message::Reports { reports, .. } => self.slots[index].reports = reports,
+            Message::Output(output) => {
+                if let Some(relay) = &self.run.relay {
+                    relay.worker_output(&self.slots[index].name, &output);
+                }
+            }
+            Message::Warning(warning) => self.run.sinks.warning(warning),
             Message::Protocol(took) => self.run.sinks.report.protocol(took),
             Message::Finish { exit_code } => {
                 let slot = &mut self.slots[index];
@@ -308,6 +317,7 @@ impl State<'_> {
         slot.running = None;
         let mut result = slot.watch.ends(item, result);
         result.leaks = std::mem::take(&mut slot.leaks);
+        result.reports = std::mem::take(&mut slot.reports);
         slot.done.0 += 1;
         slot.done.1 += result.duration_ms / 1000.0;
         self.fruitless = 0;
@@ -342,6 +352,9 @@ impl State<'_> {
         self.left -= 1;
         self.tally.add_result(&result);
         let counts = !result.quarantined;
+        if let Some(relay) = &self.run.relay {
+            relay.result(item, &result);
+        }
         self.run.sinks.result(result);
         counts
     }
@@ -509,6 +522,9 @@ impl State<'_> {
                 let result = result::not_run(id, cause);
                 self.give_result(item, result);
             }
+        }
+        if let Some(relay) = self.run.relay.take() {
+            relay.finish();
         }
         (Outcomes { tally: self.tally, ending }, self.run.host)
     }

@@ -7,9 +7,12 @@ use std::path::{Path, PathBuf};
 
 use super::sinks::Ended;
 use crate::cli::{Fault, say};
+use crate::history::RunHead;
 use crate::junit::{Family, JunitFile, Suite};
 use crate::record::TestResult;
 use crate::report::github::GitHub;
+use crate::reportlog::ReportLog;
+use crate::server::Warning;
 
 /// Which files are asked for.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +23,8 @@ pub struct ReportFiles {
     pub junit_family: Family,
     /// Annotations and a step's summary.
     pub github: OnGitHub,
+    /// pytest-reportlog's lines.
+    pub reportlog: Option<PathBuf>,
 }
 
 /// `--github`.
@@ -57,6 +62,7 @@ pub(super) struct Files {
     junit: Option<JunitFile>,
     on_github: bool,
     github: Option<GitHub>,
+    reportlog: Option<ReportLog>,
     /// What could not be written.
     problems: Vec<String>,
 }
@@ -67,11 +73,42 @@ impl Files {
         let junit = asked.junit.as_deref().map(|path| {
             JunitFile::new(path, asked.junit_family).map_err(|error| Fault::usage(unwritable("--junit", path, &error)))
         });
-        Ok(Files { junit: junit.transpose()?, on_github: asked.github.is_meant(), ..Files::default() })
+        let reportlog = asked
+            .reportlog
+            .as_deref()
+            .map(|path| ReportLog::create(path).map_err(|error| Fault::usage(unwritable("--reportlog", path, &error))));
+        let (junit, reportlog) = (junit.transpose()?, reportlog.transpose()?);
+        Ok(Files { junit, reportlog, on_github: asked.github.is_meant(), ..Files::default() })
     }
 
-    /// The first tests are about to run. `rootdir`: what ids are relative to.
-    pub(super) fn begin(&mut self, rootdir: &Path) {
+    /// Whether pytest's own reports are wanted.
+    pub(super) fn want_reports(&self) -> bool {
+        self.reportlog.is_some()
+    }
+
+    fn log(&mut self, write: impl FnOnce(&mut ReportLog) -> std::io::Result<()>) {
+        if let Some(log) = &mut self.reportlog
+            && let Err(error) = write(log)
+        {
+            self.problems.push(unwritable("--reportlog", log.path(), &error));
+            self.reportlog = None;
+        }
+    }
+
+    /// What was reported of the collection.
+    pub(super) fn collected(&mut self, reports: &[String]) {
+        self.log(|log| reports.iter().try_for_each(|report| log.line(report)));
+    }
+
+    /// pytest recorded a warning.
+    pub(super) fn warning(&mut self, warning: &Warning) {
+        self.log(|log| log.warning(warning));
+    }
+
+    /// The first tests are about to run.
+    pub(super) fn begin(&mut self, head: &RunHead) {
+        let rootdir = Path::new(&head.rootdir);
+        self.log(|log| log.session_start(&head.pytest_version));
         if !self.on_github {
             return;
         }
@@ -97,6 +134,7 @@ impl Files {
             self.problems.push(unwritable("--junit", junit.path(), &error));
             self.junit = None;
         }
+        self.log(|log| log.result(result));
         if let Some(github) = &mut self.github {
             github.result(result);
         }
@@ -119,6 +157,7 @@ impl Files {
                 self.problems.push(unwritable("--junit", &path, &error));
             }
         }
+        self.log(|log| log.session_finish(ended.totals.exit_code));
         if let Some(github) = &mut self.github {
             ended.collect_errors.iter().for_each(|error| github.collect_error(error));
             if let Some(path) = summary_file()

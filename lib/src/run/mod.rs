@@ -1,6 +1,7 @@
 //! Owns a run from beginning to end: which tests, which server, how workers are
 //! made, and what the run ends with. The loop itself is `dispatcher`.
 
+mod attending;
 mod balance;
 mod care;
 mod cause;
@@ -16,6 +17,7 @@ mod orphans;
 mod overdue;
 mod plan;
 mod policy;
+mod relay;
 mod request;
 mod retry;
 mod sinks;
@@ -42,10 +44,12 @@ use crate::server::{self, BriefItem, Collected, Launch, Protocol, Server, Watch}
 use crate::stream::{Form, OutputForm, Writer};
 use crate::tally::{Ending, Tally, exit_code};
 use crate::{outcome::Outcome, result, rounded_ms};
+use attending::Attending;
 use dispatcher::{Dispatcher, Outcomes};
 use event::Event;
 use files::Files;
 use host::{Host, SpawnRecipe};
+use relay::Relay;
 use request::{Request, Selection};
 use sinks::{Ended, Memory, Sinks};
 use ward::Ward;
@@ -244,6 +248,8 @@ struct Run<'a> {
     store: Option<PathBuf>,
     ward: Ward,
     files: Files,
+    /// pytest's own exit code, where plugins had a say.
+    overruled: Option<u8>,
 }
 
 impl<'a> Run<'a> {
@@ -279,6 +285,7 @@ impl<'a> Run<'a> {
             head,
             ward: Ward::default(),
             files,
+            overruled: None,
         }
     }
 
@@ -291,7 +298,7 @@ impl<'a> Run<'a> {
             terminal_taken: self.options.workers == Workers::Exactly(0),
             explain_protocol: self.options.explain_protocol,
         };
-        self.files.begin(Path::new(&self.head.rootdir));
+        self.files.begin(&self.head);
         let records = match self.on_stdout {
             OutputForm::Records(form) => Some(Writer::new(std::io::stdout(), form)),
             OutputForm::Text => None,
@@ -341,16 +348,18 @@ impl<'a> Run<'a> {
 
     fn with_server(
         &mut self,
-        server: Server,
+        mut server: Server,
         items: &[BriefItem],
         selection: &Selection,
         python: &Path,
         interrupts: Receiver<Interrupted>,
         began: Instant,
     ) -> anyhow::Result<Exit> {
-        let Server { collected, writer, mut reader, mut process } = server;
+        let collect_reports = if self.files.want_reports() { server.collect_reports()? } else { Vec::new() };
+        let Server { collected, mut writer, reader, mut process } = server;
         let mut sinks = self.sinks((selection.order.len() + selection.not_found.len()) as u64);
-        collected.warnings.iter().for_each(|warning| sinks.report.warning(warning.clone()));
+        sinks.files.collected(&collect_reports);
+        collected.warnings.iter().for_each(|warning| sinks.warning(warning.clone()));
         let ending = self.ending_before(collected.continue_on_collection_errors);
         let mut tally = Tally::default();
         give_not_run(&selection.not_found, "not found", &mut tally, &mut sinks);
@@ -380,11 +389,22 @@ impl<'a> Run<'a> {
         let events = crossbeam_channel::unbounded();
         forward(interrupts, events.0.clone());
         let here = self.options.workers == Workers::Exactly(0);
-        let mut waited_for = None;
+        // Plugins in the process that collected wait for the end, whoever runs the tests.
+        let attended = !here && (collected.listens || collected.has_summary);
+        let relay = if !here && collected.listens { Some(Relay::start(&mut writer)?) } else { None };
+        let mut policy = self.policy(&collected, began);
+        policy.reports = sinks.files.want_reports() || relay.is_some();
+        let mut kept_writer = None;
+        let mut attending = None;
         let host = if here {
             Host::Here { writer, process: process.take() }
         } else if self.spawns(&collected, &mut sinks) {
-            Server { collected: collected.clone(), writer, reader, process: process.take() }.end();
+            if attended {
+                attending = Some(Attending::start(reader, None));
+                kept_writer = Some(writer);
+            } else {
+                Server { collected: collected.clone(), writer, reader, process: process.take() }.end();
+            }
             let cwd = std::env::current_dir().context("cannot read the current folder")?;
             let mut options = vec![rootdir_option(&collected.rootdir, &cwd)];
             options.extend(collected.inipath.iter().flat_map(|path| ["-c".to_string(), path.clone()]));
@@ -396,18 +416,10 @@ impl<'a> Run<'a> {
                 rootdir: PathBuf::from(&collected.rootdir),
             })
         } else {
-            let sender = events.0.clone();
-            waited_for = Some(std::thread::spawn(move || {
-                while let Ok(Some(message)) = reader.next() {
-                    if sender.send(Event::Server(Some(message))).is_err() {
-                        return;
-                    }
-                }
-                // The dispatcher may be gone already.
-                let _ = sender.send(Event::Server(None));
-            }));
+            attending = Some(Attending::start(reader, Some(events.0.clone())));
             Host::Fork(writer)
         };
+        let seen = events.1.clone();
         let (mut outcomes, host) = dispatcher::run(Dispatcher {
             items,
             order: &selection.order,
@@ -418,24 +430,45 @@ impl<'a> Run<'a> {
             protocol: if here { Protocol::Full } else { self.options.protocol },
             live_output: collected.live_output,
             uid: run_uid(&self.head),
-            policy: self.policy(&collected, began),
+            policy,
             retries,
             ward,
+            relay,
             sinks: &mut sinks,
             events,
         });
         outcomes.tally.merge(&tally);
-        // The server ends with its connection; it is waited for so that nothing outlives the run.
-        if let Host::Fork(mut writer) = host {
-            // A server that is gone has said so already.
+        let writer = if let Host::Fork(writer) = host { Some(writer) } else { kept_writer };
+        if let Some(mut writer) = writer {
             let ran = if collected.holds_failures { &selection.order[..] } else { &[] };
-            let _ = writer.send(&sinks.for_last_failed(items, ran), &[]);
+            let ending = server::RunEnding {
+                exit_code: self.exit(&outcomes).code(),
+                failed: outcomes.tally.of(Outcome::Failed) + outcomes.tally.of(Outcome::Error),
+                total: outcomes.tally.total(),
+                reason: reason_of(&outcomes.ending),
+                ..sinks.for_last_failed(items, ran)
+            };
+            // A server that is gone has said so already.
+            let _ = writer.send(&server::Request::Finish(Box::new(ending)), &[]);
             writer.close();
         }
+        if let (true, Some(attending)) = (attended, &attending) {
+            let pid = process.as_ref().map(|process| process.pid() as i32);
+            match attending.finished(&seen, pid) {
+                Some((code, said)) => {
+                    self.overruled = Some(code);
+                    sinks.report.plugins(said);
+                }
+                None => {
+                    self.overruled = Some(Exit::Internal.code());
+                    sinks.report.note("the process whose plugins hear of tests ended before they had their say");
+                }
+            }
+        }
         let exit = self.finish(sinks, outcomes, began);
-        if let Some(thread) = waited_for {
-            // It ends with the server, and has nothing to say.
-            let _ = thread.join();
+        // The server ends with its connection; it is waited for so that nothing outlives the run.
+        if let Some(attending) = attending {
+            attending.join();
         }
         if let Some(process) = &mut process {
             process.wait().context("cannot wait for the server")?;
@@ -448,6 +481,16 @@ impl<'a> Run<'a> {
             let _ = std::io::Write::write_all(&mut std::io::stderr(), process.printed().as_bytes());
         }
         exit
+    }
+
+    /// What the run ends with, as far as tests decide.
+    fn exit(&self, outcomes: &Outcomes) -> Exit {
+        let Outcomes { tally, ending } = outcomes;
+        let mut also_bad = if *ending == Ending::CollectionFailed { 0 } else { self.collect_errors.len() as u64 };
+        if self.options.care.flaky_fails {
+            also_bad += tally.flaky();
+        }
+        exit_code(ending, tally, also_bad, self.empty_is_fine)
     }
 
     /// Whether workers are to be interpreters of their own.
@@ -466,12 +509,13 @@ impl<'a> Run<'a> {
 
     /// Completes the record, the history and the report.
     fn finish(&mut self, mut sinks: Sinks, outcomes: Outcomes, began: Instant) -> anyhow::Result<Exit> {
+        let exit = match (self.exit(&outcomes), self.overruled) {
+            // Plugins may turn a success into a failure (coverage that is too low), and may break.
+            (exit, Some(code)) if code == Exit::Internal.code() && exit != Exit::Interrupted => Exit::Internal,
+            (Exit::Ok, Some(code)) if code != 0 => Exit::Chosen(code),
+            (exit, _) => exit,
+        };
         let Outcomes { tally, ending } = outcomes;
-        let mut also_bad = if ending == Ending::CollectionFailed { 0 } else { self.collect_errors.len() as u64 };
-        if self.options.care.flaky_fails {
-            also_bad += tally.flaky();
-        }
-        let exit = exit_code(&ending, &tally, also_bad, self.empty_is_fine);
         let mut totals = RunComplete {
             run_id: String::new(),
             total: tally.total(),
@@ -523,6 +567,13 @@ impl<'a> Run<'a> {
         sinks.files.annotate();
         // A run whose reader went away must not look passed.
         Ok(if (sinks.reader_gone || !shown) && exit == Exit::Ok { Exit::Interrupted } else { exit })
+    }
+}
+
+fn reason_of(ending: &Ending) -> String {
+    match ending {
+        Ending::Interrupted { reason, .. } | Ending::Broken { reason } => reason.clone(),
+        Ending::Complete | Ending::CollectionFailed => String::new(),
     }
 }
 

@@ -15,6 +15,8 @@ pub(super) struct Policy {
     pub max_crashes: Option<u32>,
     /// Look for what each test leaves behind.
     pub detect_leaks: bool,
+    /// Somebody wants pytest's own reports.
+    pub reports: bool,
     /// So many there were.
     pub crashes: u32,
 }

@@ -24,7 +24,8 @@ use thiserror::Error;
 
 pub use board::{Board, Doing};
 pub use control::{
-    Collected, ControlReader, ControlWriter, FromServer, Identity, Manner, Protocol, Request, SkippedFile, Warning,
+    Collected, ControlReader, ControlWriter, FromServer, Identity, Manner, Protocol, Request, RunEnding, SkippedFile,
+    Warning,
 };
 pub use handoff::{attach, socket_path};
 pub use rules::{Marks, Rules};
@@ -315,6 +316,16 @@ impl Server {
             items.extend::<Vec<BriefItem>>(chunk);
         }
         Ok(items)
+    }
+
+    /// The reports of collectors, each as pytest's serialiser has it, in JSON.
+    pub fn collect_reports(&mut self) -> Result<Vec<String>, ServerError> {
+        #[derive(Deserialize)]
+        struct Reports {
+            reports: Vec<String>,
+        }
+        self.writer.send(&Request::CollectReports, &[])?;
+        Ok(self.reader.message::<Reports>()?.reports)
     }
 
     /// Asks for all items with everything pytest knows; read them with

@@ -1,0 +1,69 @@
+"""Owns plugins whose part in a worker differs from that in the controlling process and who
+ask pytest-xdist, not pytest, which of the two they are in: a forked worker is told here.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from typing import Any
+
+import pytest
+
+
+def controls(config: pytest.Config) -> None:
+    """In the process that collects, before it is configured: it may control a run."""
+    syrupy = sys.modules.get("syrupy")
+    if syrupy is not None and config.pluginmanager.is_registered(syrupy) and hasattr(syrupy, "DeferXDist"):
+        config.pluginmanager.register(TakesIn(syrupy.DeferXDist()), "rpt-syrupy")
+
+
+class TakesIn:
+    """syrupy's way to take in what workers compared, which it registers only beside xdist."""
+
+    def __init__(self, deferred: Any) -> None:
+        self.deferred = deferred
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: Any) -> None:
+        self.deferred.pytest_testnodedown(node, error)
+
+
+def works(config: Any) -> None:
+    """In a forked worker."""
+    _measures(config)
+    _compares(config)
+
+
+def told(config: pytest.Config) -> dict[str, Any]:
+    """What the controlling process's plugins say to a worker that is an interpreter of its own."""
+    if not config.pluginmanager.hasplugin("_cov"):
+        return {}
+    return {
+        "cov_master_host": socket.gethostname(),
+        "cov_master_topdir": os.getcwd(),
+        "cov_master_rsync_roots": [],
+    }
+
+
+def _measures(config: Any) -> None:
+    """pytest-cov's controller would combine what other workers still write, and report.
+    A worker saves what it measured; the controlling process combines."""
+    controller = getattr(config.pluginmanager.getplugin("_cov"), "cov_controller", None)
+    if controller is None:
+        return
+
+    def finish() -> None:
+        controller.cov.stop()
+        controller.cov.save()
+
+    controller.finish = finish
+
+
+def _compares(config: Any) -> None:
+    """syrupy's workers may write one file at a time."""
+    session = getattr(config, "_syrupy", None)
+    lock = getattr(sys.modules.get("syrupy.session"), "set_snapshot_file_lock", None)
+    if session is not None and lock is not None:
+        lock(session.snapshot_file_lock, timeout=session.snapshot_file_lock_timeout)
