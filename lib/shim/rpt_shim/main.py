@@ -43,7 +43,7 @@ def main(control_socket: socket.socket, settings: dict[str, Any]) -> int:
         code = 3
     if server.worker is not None:
         if server.output:
-            server.worker.results.send("output", wire.able(server.output))
+            server.worker.results.send("output", wire.packed(server.output))
         server.worker.results.send("finish", code)
     if server.ending is not None and server.last_client is not None:
         # A client that is gone needs no answer.

@@ -34,6 +34,36 @@ def works(config: Any) -> None:
     """In a forked worker."""
     _measures(config)
     _compares(config)
+    benchmarks = getattr(config, "_benchmarksession", None)
+    if benchmarks is not None:
+        # As beside pytest-xdist: what runs beside other tests takes as long as they let it.
+        benchmarks.disabled = True
+
+
+def notes(config: pytest.Config, items: list[pytest.Item]) -> list[tuple[int, str]]:
+    """What of these tests cannot be right from so many workers on, and why."""
+    found = []
+    manager = config.pluginmanager
+    if _is_there(manager, "pytest_benchmark.plugin", "benchmark") and any(
+        "benchmark" in getattr(item, "fixturenames", ()) for item in items
+    ):
+        found.append((1, "pytest-benchmark measures nothing with workers, as beside pytest-xdist: use -n 0"))
+    if _is_there(manager, "pytest_dependency", "dependency"):
+        marks = ((item, item.get_closest_marker("dependency")) for item in items)
+        depend = (item for item, mark in marks if mark is not None and mark.kwargs.get("depends"))
+        if any(item.get_closest_marker("xdist_group") is None for item in depend):
+            found.append(
+                (2, "pytest-dependency knows tests of one worker only: give those that need each other one xdist_group")
+            )
+    if _is_there(manager, "pytest_order.plugin", "pytest_order", "order") and any(
+        item.get_closest_marker("order") is not None for item in items
+    ):
+        found.append((2, "pytest-order's order holds on one worker only: use -n 1 where it matters"))
+    return found
+
+
+def _is_there(manager: Any, *names: str) -> bool:
+    return any(manager.hasplugin(name) for name in names)
 
 
 def told(config: pytest.Config) -> dict[str, Any]:

@@ -154,7 +154,7 @@ class Relay:
         if self.broke is not None:
             return
         if "ended" in said:
-            self._worker_ended(said["ended"], said["output"])
+            self._worker_ended(said["ended"], wire.unpacked(said["output"]))
             return
         item: Any = self.session.items[said["item"]]
         hook = self.config.hook

@@ -184,6 +184,7 @@ class Server:
             "rules": self.rules,
             "listens": relay.somebody_listens(config),
             "has_summary": relay.has_summary(config),
+            "notes": parts.notes(config, session.items),
         }
 
     def _refused(self, option: Any) -> list[str]:

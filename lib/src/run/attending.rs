@@ -28,15 +28,13 @@ impl Attending {
         let thread = std::thread::spawn(move || {
             let mut finished = None;
             while let Ok(Some(message)) = reader.next() {
-                match (message, &events) {
-                    (FromServer::Finished { exit_code, text }, _) => finished = Some((exit_code, text)),
-                    // The dispatcher may be gone already.
-                    (other, Some(events)) => {
-                        if events.send(Event::Server(Some(other))).is_err() {
-                            break;
-                        }
-                    }
-                    _ => {}
+                if let FromServer::Finished { exit_code, text } = message {
+                    finished = Some((exit_code, text));
+                } else if let Some(events) = &events
+                    && events.send(Event::Server(Some(message))).is_err()
+                {
+                    // The dispatcher is gone already.
+                    break;
                 }
             }
             if let Some(events) = &events {

@@ -383,6 +383,9 @@ impl<'a> Run<'a> {
             Workers::Auto => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             Workers::Exactly(count) => count.max(1),
         };
+        let noted =
+            collected.notes.iter().filter(|(from, _)| self.options.workers != Workers::Exactly(0) && workers >= *from);
+        noted.for_each(|(_, note)| sinks.report.note(note));
         let ward = std::mem::take(&mut self.ward);
         let spared = orphans::adopt(process.as_ref().map(server::Started::pid));
         let retries = self.retries(&collected, items, &selection.order, !ward.is_empty(), &mut sinks);

@@ -219,6 +219,9 @@ pub struct Collected {
     /// Plugins have something to say at the end.
     #[serde(default)]
     pub has_summary: bool,
+    /// What cannot be right, and from how many workers on.
+    #[serde(default)]
+    pub notes: Vec<(usize, String)>,
     /// For a server that waited: a file that changed since it collected.
     #[serde(default)]
     pub stale: Option<String>,

@@ -184,5 +184,7 @@ fn order() {
     );
     let run = project.command("rpt-run").args(["-n", "1", "."]).run();
     assert_eq!(run.results()[0].0, "test_it.py::test_first");
+    assert!(run.said().is_empty(), "{run:#?}");
+    assert!(rpt(&project, &[]).said()[0].contains("pytest-order's order holds on one worker only"));
     compare(&project, &[]);
 }

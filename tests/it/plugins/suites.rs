@@ -77,7 +77,13 @@ fn dependency_in_one_group() {
          @pytest.mark.dependency\n\
          def test_alone(): pass\n",
     );
-    compare(&project, &[]);
+    let (_, output) = compare(&project, &[]);
+    assert!(output.said().is_empty(), "{output:#?}");
+    project.write(
+        "test_it.py",
+        &project.read("test_it.py").replace("'together'", "name='together'").replace("pytestmark", "unused"),
+    );
+    assert!(rpt(&project, &[]).said()[0].contains("pytest-dependency knows tests of one worker only"));
 }
 
 #[test]
@@ -122,4 +128,5 @@ fn benchmark_is_off_with_workers_as_with_xdist() {
         .file("test_it.py", "def test_fast(benchmark): assert benchmark(lambda: 1) == 1\ndef test_other(): pass\n");
     let output = rpt(&project, &[]);
     assert_eq!(output.results().iter().filter(|(_, outcome)| outcome == "passed").count(), 2, "{output:#?}");
+    assert!(output.said()[0].contains("pytest-benchmark measures nothing with workers"), "{output:#?}");
 }
