@@ -1,6 +1,8 @@
 //! Prints how good three rules for flaky tests are on simulated histories with a known truth:
 //! `cargo run --release --example flaky_table`.
 
+#![expect(clippy::print_stdout, reason = "it prints a table for people")]
+
 use rpt::flaky::simulator::{Project, Simulated, score, simple_rule, two_flips_in_twenty, verdict_rule};
 
 fn main() {

@@ -7,6 +7,8 @@
 //! judged there by that test alone. With an error of 30 % the rules see each time
 //! multiplied by a lognormal factor of sigma 0.3, and are judged by the true times.
 
+#![expect(clippy::print_stdout, reason = "it prints a table for people")]
+
 mod draw;
 
 use draw::Draw;

@@ -65,10 +65,14 @@ impl Estimates {
         self.times_us.as_ref().and_then(|times| times.get(subject)).copied().unwrap_or(0)
     }
 
+    /// Whether any module costs whoever runs its tests.
+    pub fn any_module(&self) -> bool {
+        !self.set_up.modules_us.is_empty()
+    }
+
     /// What a worker pays once for the module of `file`, in microseconds.
     pub fn module_us(&self, file: &str) -> u64 {
-        // Without a fixture that takes time no id is hashed.
-        if self.set_up.modules_us.is_empty() { 0 } else { self.set_up.modules_us.get(file).copied().unwrap_or(0) }
+        self.set_up.modules_us.get(file).copied().unwrap_or(0)
     }
 
     /// What a worker pays once for a session, in microseconds.

@@ -1,10 +1,14 @@
 //! Owns what the filters of the pipe have in common: stdin in, the tests among its
 //! records, and the history of their project. Knows neither strategies nor plans.
 
-use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::io::IsTerminal;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use hashbrown::HashTable;
+
+use crate::cli::say;
 use crate::estimate::SetUp;
 use crate::history::{HistoryError, Store};
 use crate::project;
@@ -16,18 +20,23 @@ use crate::unit::Subject;
 /// Room is made for so many tests at the most: a store that many were pruned from has high keys.
 const MOST_RESERVED: usize = 200_000;
 
-/// What history knows, by node id. The table holds places in a list, as it grows by
-/// moving all it holds; ids are long, and the standard hasher takes twice as long for them.
+/// What history knows, by node id. Ids are long and there are many: they stand in one text, as
+/// each for itself costs more than all else that is done with it, and the table holds places in
+/// a list, as it grows by moving all it holds.
 #[derive(Debug, Default)]
 pub struct Summaries {
-    places: HashMap<Box<str>, usize, foldhash::fast::RandomState>,
-    list: Vec<TestSummary>,
+    ids: String,
+    list: Vec<(Range<usize>, TestSummary)>,
+    places: HashTable<usize>,
+    hasher: foldhash::fast::RandomState,
 }
 
 impl Summaries {
-    /// What history knows of the test.
+    /// What history knows of the test; its `node_id` is empty.
     pub fn get(&self, node_id: &str) -> Option<&TestSummary> {
-        self.list.get(*self.places.get(node_id)?)
+        let same = |&place: &usize| self.ids[self.list[place].0.clone()] == *node_id;
+        let place = self.places.find(self.hasher.hash_one(node_id), same)?;
+        Some(&self.list[*place].1)
     }
 
     /// Of how many tests it knows.
@@ -42,15 +51,19 @@ impl Summaries {
 
     /// Makes room: a table that grows hashes all it holds again.
     fn reserve(&mut self, more: usize) {
-        self.places.reserve(more);
+        let (ids, list, hasher) = (&self.ids, &self.list, &self.hasher);
+        self.places.reserve(more, |&place| hasher.hash_one(&ids[list[place].0.clone()]));
         self.list.reserve(more);
     }
 
-    /// Adds one. Its id becomes the key: kept twice, ids would be a third of what history weighs.
-    fn push(&mut self, mut summary: TestSummary) {
-        let node_id = std::mem::take(&mut summary.node_id);
-        self.places.insert(node_id.into_boxed_str(), self.list.len());
-        self.list.push(summary);
+    /// Adds a test that is not there yet.
+    fn push(&mut self, node_id: &str, summary: TestSummary) {
+        let from = self.ids.len();
+        self.ids.push_str(node_id);
+        let (ids, list, hasher) = (&self.ids, &self.list, &self.hasher);
+        let rehash = |&place: &usize| hasher.hash_one(&ids[list[place].0.clone()]);
+        self.places.insert_unique(hasher.hash_one(node_id), list.len(), rehash);
+        self.list.push((from..self.ids.len(), summary));
     }
 }
 
@@ -77,7 +90,9 @@ impl Known {
             Err(error) => return Err(error),
             Ok(store) => {
                 summaries.reserve(store.most_tests()?.min(MOST_RESERVED));
-                store.each_summary(|summary| summaries.push(summary))?;
+                store.each_statistics(|node_id, statistics| {
+                    summaries.push(node_id, statistics.summary(String::new()));
+                })?;
                 set_up = store.set_up()?;
             }
         }
@@ -114,7 +129,7 @@ pub struct Work {
 pub fn read<Args: clap::CommandFactory>(flag: Option<&Path>, wanted: bool) -> Result<Option<Work>, StreamError> {
     let stdin = std::io::stdin();
     if stdin.is_terminal() {
-        eprint!("{}", Args::command().render_help());
+        say(Args::command().render_help().to_string().trim_end());
         return Ok(None);
     }
     if !wanted {

@@ -8,6 +8,7 @@
 //! [`verdict`], which [`simulator`] measures.
 
 pub mod beta;
+mod packed;
 mod recent_times;
 pub mod simulator;
 pub mod verdict;

@@ -25,6 +25,7 @@ pub mod rerun;
 pub mod result;
 pub mod run;
 pub mod server;
+pub mod settings;
 pub mod shard;
 pub mod stream;
 pub mod summary;

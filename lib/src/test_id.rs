@@ -18,9 +18,12 @@ pub struct TestId<'a> {
 impl<'a> TestId<'a> {
     /// Takes `node_id` apart. Never fails: an id without `::` is a file or a folder.
     pub fn parse(node_id: &'a str) -> TestId<'a> {
-        let Some((file, rest)) = node_id.split_once("::") else {
+        // Every test of a suite comes by here: half the time of a search for a text.
+        let bytes = node_id.as_bytes();
+        let Some(end) = memchr::memchr_iter(b':', bytes).find(|&at| bytes.get(at + 1) == Some(&b':')) else {
             return TestId { file: node_id, names: "", params: None };
         };
+        let (file, rest) = (&node_id[..end], &node_id[end + 2..]);
         match rest.split_once('[') {
             None => TestId { file, names: rest, params: None },
             Some((names, params)) => TestId { file, names, params: Some(params.strip_suffix(']').unwrap_or(params)) },

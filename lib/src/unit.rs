@@ -4,7 +4,7 @@
 use clap::ValueEnum;
 
 use crate::summary::TestSummary;
-use crate::test_id::TestId;
+use crate::test_id::{TestId, file_of};
 
 /// What order and shard look at in a test.
 #[derive(Debug, Clone, Copy, Default)]
@@ -66,7 +66,7 @@ impl<'a> UnitKey<'a> {
         let node_id = subject.node_id;
         match keep {
             Keep::Test => UnitKey::Node(node_id),
-            Keep::File => UnitKey::Node(node_id.split_once("::").map_or(node_id, |(file, _)| file)),
+            Keep::File => UnitKey::Node(file_of(node_id)),
             Keep::Class => {
                 let id = TestId::parse(node_id);
                 let length = id.class_name().map_or(id.file.len(), |class| id.file.len() + "::".len() + class.len());

@@ -336,6 +336,15 @@ fn a_damaged_or_foreign_file_is_never_trusted() {
     }
 }
 
+/// As the suite of click does to find out whether links can be made.
+#[test]
+fn a_folder_that_a_module_makes_and_removes_keeps_no_listing_from_holding() {
+    let module = "import os, tempfile\nwith tempfile.TemporaryDirectory() as made:\n    os.listdir(made)\n\
+                  def test_it(): pass\n";
+    let counted = Counted::new(&[("test_a.py", module)]);
+    counted.collect_until_it_holds(&[]);
+}
+
 #[test]
 fn a_pipeline_over_a_kept_listing_collects_once() {
     let counted = Counted::new(&[
@@ -432,6 +441,22 @@ fn keyword_and_marker_on_a_kept_listing_are_pytest_s() {
         let expected = (json!(plain.collected.len()), json!(plain.deselected));
         assert_eq!((&last["node_count"], &last["deselected"]), (&expected.0, &expected.1), "{selection:?}");
         output.assert_code(if plain.collected.is_empty() { 5 } else { 0 });
+    }
+}
+
+/// What pytest's configuration selects is in force for the kept tests too, unless an option replaces it.
+#[test]
+fn an_expression_in_the_configuration_and_an_option() {
+    let counted = Counted::new(&[
+        ("pytest.ini", "[pytest]\naddopts = -m 'not slow'\nmarkers = slow\n    number\n    module_mark\n"),
+        ("test_marked.py", MARKED),
+    ]);
+    counted.collect_until_it_holds(&[]);
+    for kept in ["method", "not tag", "nothing_is_called_so"] {
+        assert!(!counted.collect_like_pytest(&["-k", kept]), "{kept}");
+    }
+    for asked in [["-m", "slow"], ["-m", ""]] {
+        assert!(counted.collect_like_pytest(&asked), "{asked:?}");
     }
 }
 

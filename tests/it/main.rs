@@ -34,5 +34,6 @@ mod remembered;
 mod rerun;
 mod run;
 mod shard;
+mod sharing;
 mod timeout;
 mod watchdog;

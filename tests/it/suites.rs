@@ -78,8 +78,8 @@ macro_rules! every_suite {
             oddities leaks stops_by_exit stops_by_interrupt collect_errors collect_errors_continued collect_exits
             one_syntax_error broken_conftest broken_inner_conftest broken_ini unreadable_ini no_tests
             warnings_as_errors addopts strict_markers no_capture reorders reorders_with_option hooks next_item
-            package_fixtures import_mode worker_database session_server session_teardown volatile_ids
-            many_deselected many_subtests many_parameters same_id fork_hostile
+            package_fixtures import_mode worker_database session_server fixed_port session_teardown
+            volatile_ids many_deselected many_subtests many_parameters same_id fork_hostile
         }
     };
     (@one $check:ident: $($name:ident)*) => {

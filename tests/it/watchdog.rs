@@ -153,3 +153,22 @@ fn a_reader_that_stands_still_keeps_nobody() {
     assert_ne!(child.wait().unwrap().code(), Some(0));
     project.assert_no_process_left();
 }
+
+/// What is for people cannot be told to a terminal that is full or gone: no reason to break.
+#[test]
+fn filters_bear_a_stderr_that_takes_nothing() {
+    let Ok(_full) = std::fs::File::options().write(true).open("/dev/full") else { return };
+    let project = Project::empty();
+    let test = r#"{"type":"test","node_id":"a.py::f","file_path":"a.py","name":"f"}"#;
+    for (line, code, answer) in [
+        ("rpt-order --verbose 2>/dev/full", 0, "a.py::f"),
+        ("rpt-order --by random 2>/dev/full", 0, "a.py::f"),
+        ("rpt-shard --index 0 --total 1 --verbose 2>/dev/full", 0, "a.py::f"),
+        ("rpt-collect --verify . 2>/dev/full", 5, ""),
+        ("rpt-history import none.xml 2>/dev/full", 4, ""),
+    ] {
+        let output = project.shell(line).stdin(format!("{test}\n")).run();
+        output.assert_code(code);
+        assert!(output.text().contains(answer), "{line}: {}", output.text());
+    }
+}

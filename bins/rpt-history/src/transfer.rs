@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use rpt::cli::{Fault, one_line};
+use rpt::cli::{Fault, one_line, say};
 use rpt::exit::Exit;
 use rpt::history::Store;
 use rpt::history::import::{Format, ImportError, Imported, import as bring_in, import_file};
@@ -35,16 +35,16 @@ pub(crate) fn import(
             Ok(()) => {}
             Err(ImportError::History(error)) => return Err(error.into()),
             Err(error) => {
-                eprintln!("rpt-history: {}: {}", one_line(&file.to_string_lossy()), one_line(&error.to_string()));
+                say(&format!("rpt-history: {}: {}", one_line(&file.to_string_lossy()), one_line(&error.to_string())));
                 exit = Exit::Usage;
             }
         }
         let Imported { skipped_runs, skipped_results, .. } = imported;
         if skipped_runs + skipped_results > 0 {
-            eprintln!(
+            say(&format!(
                 "rpt-history: {}: left out what could not be read: {skipped_runs} runs, {skipped_results} results",
                 one_line(&file.to_string_lossy())
-            );
+            ));
         }
         all.add(&imported);
     }
@@ -124,7 +124,7 @@ pub(crate) fn merge(
         written.and_then(|()| file.finish(&suite)).with_context(|| unwritable(path))?;
     }
     for problem in &merged.problems {
-        eprintln!("rpt-history: {}", one_line(&problem.told().0));
+        say(&format!("rpt-history: {}", one_line(&problem.told().0)));
     }
     let text = format!(
         "{} shards, {} tests: {} passed, {} failed, {} errors, {} skipped, {} xfailed, {} xpassed, {} not run\n",

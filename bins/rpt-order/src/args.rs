@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
-use rpt::cli::Format;
+use rpt::cli::{Format, say};
 use rpt::order::Strategy;
 use rpt::unit::Keep;
 
@@ -59,7 +59,7 @@ impl Args {
         }
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let seed = u64::from(since_epoch.subsec_micros());
-        eprintln!("rpt-order: --by random --seed {seed}");
+        say(&format!("rpt-order: --by random --seed {seed}"));
         seed
     }
 }

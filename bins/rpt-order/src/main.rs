@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use args::Args;
-use rpt::cli::{Format, one_line};
+use rpt::cli::{Format, one_line, say};
 use rpt::estimate::Estimates;
 use rpt::exit::Exit;
 use rpt::filter::{self, Known, Work};
@@ -30,12 +30,12 @@ fn run(args: Args) -> Result<Exit> {
     };
     // An order only helps: a history that cannot be read costs it, not the tests.
     let mut known = known.unwrap_or_else(|error| {
-        eprintln!("rpt-order: {}: the order is made without it", one_line(&error.to_string()));
+        say(&format!("rpt-order: {}: the order is made without it", one_line(&error.to_string())));
         Known::default()
     });
     let no_history = args.by.needs_history() && known.summaries.is_empty();
     if args.verbose || (no_history && std::io::stderr().is_terminal()) {
-        eprintln!("rpt-order: {}{}", known.note(), if no_history { ": tests stay as given" } else { "" });
+        say(&format!("rpt-order: {}{}", known.note(), if no_history { ": tests stay as given" } else { "" }));
     }
     let by = if no_history { Strategy::Given } else { args.by };
     let seed = args.seed();

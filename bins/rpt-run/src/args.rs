@@ -9,6 +9,7 @@ use rpt::server::Protocol;
 
 use crate::care::CareArgs;
 use crate::reports::ReportArgs;
+use crate::share::ShareArgs;
 
 /// Run tests through pytest, in workers forked from one process that collected them.
 ///
@@ -61,6 +62,8 @@ pub(crate) struct Args {
     /// Colours of the report
     #[arg(long, value_enum, default_value_t)]
     color: Color,
+    #[command(flatten)]
+    share: ShareArgs,
     // Last: what follows would stand under their headings in the help.
     #[command(flatten)]
     reports: ReportArgs,
@@ -96,6 +99,7 @@ impl From<Args> for RunOptions {
             workers: args.workers,
             maxfail: if args.exitfirst { Some(1) } else { args.maxfail },
             exec: args.exec,
+            dist: args.share.dist,
             protocol: args.protocol,
             explain_protocol: args.explain_protocol,
             care: args.care.into(),

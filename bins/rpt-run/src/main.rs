@@ -3,6 +3,7 @@
 mod args;
 mod care;
 mod reports;
+mod share;
 
 use std::process::ExitCode;
 

@@ -1,7 +1,7 @@
 //! Owns making the plan that was asked for, and what is said about it.
 
 use anyhow::Result;
-use rpt::cli::{as_usage, one_line};
+use rpt::cli::{as_usage, one_line, say};
 use rpt::estimate::{Estimates, milliseconds};
 use rpt::filter::Known;
 use rpt::history::HistoryError;
@@ -18,7 +18,7 @@ use crate::asked::{Asked, Total};
 pub(crate) fn usable(args: &Args, known: Result<Known, HistoryError>) -> Result<Known> {
     match known {
         Err(error) if args.by != Strategy::DurationBalanced || args.plan.is_some() => {
-            eprintln!("rpt-shard: {}: no times are expected", one_line(&error.to_string()));
+            say(&format!("rpt-shard: {}: no times are expected", one_line(&error.to_string())));
             Ok(Known::default())
         }
         known => Ok(known?),
@@ -31,7 +31,9 @@ pub(crate) fn plan(args: &Args, asked: &Asked, subjects: &[Subject], estimates: 
         let (plan, drift) = file.apply(subjects);
         if drift != Drift::default() {
             let Drift { new, gone } = drift;
-            eprintln!("rpt-shard: {new} tests are not in the plan and go by hash; {gone} planned tests are not here");
+            say(&format!(
+                "rpt-shard: {new} tests are not in the plan and go by hash; {gone} planned tests are not here"
+            ));
         }
         return Ok(plan);
     }
@@ -45,19 +47,19 @@ pub(crate) fn plan(args: &Args, asked: &Asked, subjects: &[Subject], estimates: 
 /// What is said on stderr: with -v what was used, and on CI once how machines come to agree.
 pub(crate) fn notes(args: &Args, asked: &Asked, known: &Known, plan: &Plan) {
     if args.verbose {
-        eprintln!("rpt-shard: {}", known.note());
+        say(&format!("rpt-shard: {}", known.note()));
         if let Some(index) = asked.index {
-            eprintln!("rpt-shard: shard {index} of {} (from 0)", plan.total);
+            say(&format!("rpt-shard: shard {index} of {} (from 0)", plan.total));
         }
     }
     let by_history = args.by == Strategy::DurationBalanced && !known.summaries.is_empty();
     let on_ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
     if on_ci && by_history && asked.plan.is_none() && asked.index == Some(0) && plan.total > 1 {
-        eprintln!(
+        say(&format!(
             "rpt-shard: machines whose histories differ cut differently; to share one plan: \
              --total {} --plan-out plan.jsonl in a job before, --plan plan.jsonl in each",
             plan.total
-        );
+        ));
     }
 }
 

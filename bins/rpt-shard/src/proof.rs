@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use rpt::cli::{Fault, one_line};
+use rpt::cli::{Fault, one_line, say};
 use rpt::exit::Exit;
 use rpt::record::{Kind, Shard};
 use rpt::shard::check::{self, ShardStream};
@@ -18,13 +18,13 @@ pub(crate) fn check(files: &[PathBuf]) -> Result<Exit> {
         names.iter().zip(&inputs).map(|(name, input)| shard_stream(name, input)).collect::<Result<Vec<_>>>()?;
     let faults = check::faults(&streams);
     for fault in &faults {
-        eprintln!("rpt-shard: {}", one_line(fault));
+        say(&format!("rpt-shard: {}", one_line(fault)));
     }
     if !faults.is_empty() {
         return Ok(Exit::TestsFailed);
     }
     let tests: usize = streams.iter().map(|stream| stream.ids.len()).sum();
-    eprintln!("rpt-shard: {} shards hold {tests} tests, each in one shard, none missing", streams.len());
+    say(&format!("rpt-shard: {} shards hold {tests} tests, each in one shard, none missing", streams.len()));
     Ok(Exit::Ok)
 }
 

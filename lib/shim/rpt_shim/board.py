@@ -4,7 +4,8 @@ noting costs no system call.
 
 The page: byte 0 the phase (0 none, 1 setup, 2 call, 3 teardown), byte 1 how the
 call ended (0 it has not, 1 passed, 2 failed, 3 skipped), bytes 2 and 3 the length
-of the text that follows: the fixture that is set up or torn down.
+of the text that follows: the fixture that is set up or torn down, or, before any
+test runs, what is being collected.
 """
 
 from __future__ import annotations
@@ -40,6 +41,11 @@ class Board:
         if report.when == "call":
             self.page[1] = _ENDED.get(report.outcome, 0)
         self.page[0] = _AFTER.get(report.when or "", 0)
+
+    def collects(self, collector: str) -> None:
+        """A file or folder is collected now."""
+        text = wire.text(collector).encode("utf-8")[: SIZE - 64]
+        self._note(len(text).to_bytes(2, "little") + text)
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_fixture_setup(self, fixturedef: Any) -> Generator[None, Any, None]:

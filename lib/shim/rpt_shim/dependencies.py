@@ -98,12 +98,15 @@ class Dependencies:
         #: Sources that something else than an import reads.
         self.read_by: set[str] = set()
         self.made: set[str] = set()
+        #: Folders that the collection made, each with a slash: what is in them is its own.
+        self.made_folders: tuple[str, ...] = ()
         self.unseen: str | None = None
         self.busy = False
         self.interest = {
             "open": self._open,
             "os.listdir": self._list,
             "os.scandir": self._list,
+            "os.mkdir": self._make_folder,
             "sqlite3.connect": self._open_database,
             "ctypes.dlopen": self._open_library,
             "socket.connect": self._connect,
@@ -133,7 +136,7 @@ class Dependencies:
     def _open(self, args: Any) -> None:
         path, mode, flags = args
         name = _absolute(path)
-        if name is None or name in self.made:
+        if name is None or self._is_made(name):
             return
         writes = flags & (os.O_WRONLY | os.O_RDWR) if isinstance(flags, int) else _writes(mode)
         if writes:
@@ -185,7 +188,7 @@ class Dependencies:
                 self.unseen = self.unseen or "a folder was listed through a descriptor"
                 return
         name = _absolute("." if path is None else path)
-        if name is None:
+        if name is None or self._is_made(name):
             return
         frame: Any = sys._getframe(2)
         while frame.f_globals.get("__name__") in WALKERS and frame.f_back is not None:
@@ -196,6 +199,17 @@ class Dependencies:
             self.listed[name] = (_entries(name), every)
         elif every and not known[1]:
             self.listed[name] = (known[0], True)
+
+    def _make_folder(self, args: Any) -> None:
+        path, _, parent = args
+        name = _absolute(path) if parent == -1 else None
+        if name is None or name in self.listed or os.path.basename(name) == BYTECODE_FOLDER:
+            return
+        if not os.path.lexists(name):
+            self.made_folders = (*self.made_folders, f"{name}/")
+
+    def _is_made(self, name: str) -> bool:
+        return name in self.made or (bool(self.made_folders) and f"{name}/".startswith(self.made_folders))
 
     def _connect(self, args: Any) -> None:
         self.unseen = self.unseen or "the collection connects to a server"

@@ -11,7 +11,7 @@ from _pytest import skipping
 from rpt_shim import marks, wire
 
 #: Marks that running must know of.
-_ABOUT_RUNNING = ("xdist_group", "timeout", "flaky")
+_ABOUT_RUNNING = frozenset(("xdist_group", "timeout", "flaky", *marks.SHARING))
 
 #: How many tests go into one message.
 CHUNK = 2000
@@ -38,14 +38,14 @@ def located(item: pytest.Item) -> list[Any]:
 
 
 def brief(item: pytest.Item) -> list[Any]:
-    """What running needs: the id, the group, and what marks say of limits and reruns."""
-    nearest: dict[str, pytest.Mark] = {}
+    """What running needs: the id, the group, and what marks say of running it."""
+    found: dict[str, list[pytest.Mark]] = {}
     for mark in item.iter_markers():
         if mark.name in _ABOUT_RUNNING:
-            nearest.setdefault(mark.name, mark)
-    if not nearest:
+            found.setdefault(mark.name, []).append(mark)
+    if not found:
         return [node_id(item)]
-    return [node_id(item), group_of(item), marks.of_item(nearest.get("timeout"), nearest.get("flaky"))]
+    return [node_id(item), group_of(item), marks.of_item(found)]
 
 
 class Describer:

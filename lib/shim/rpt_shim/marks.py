@@ -1,6 +1,6 @@
 """Owns what marks and pytest's configuration say about time limits and reruns, by
 the names that pytest-timeout and pytest-rerunfailures gave them, whether these
-plugins are installed or not.
+plugins are installed or not; and what rpt's own marks say of what tests share.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from rpt_shim import wire
 #: The plugins' names: as installed, and as named with -p.
 TIMEOUT_PLUGINS = ("timeout", "pytest_timeout")
 RERUN_PLUGINS = ("rerunfailures", "pytest_rerunfailures")
+
+#: rpt's own marks.
+SHARING = ("rpt_uses", "rpt_exclusive", "rpt_serial")
 
 
 def has_plugin(config: pytest.Config, names: tuple[str, ...]) -> bool:
@@ -57,6 +60,10 @@ def register_marks(config: pytest.Config) -> None:
     if not has_plugin(config, RERUN_PLUGINS):
         config.addinivalue_line("markers", "flaky(reruns=1, reruns_delay=0): a test that fails is run again.")
 
+    config.addinivalue_line("markers", "rpt_uses(name, ...): resources of [tool.rpt.resources] that the test takes.")
+    config.addinivalue_line("markers", "rpt_exclusive(name, ...): fixtures that one worker has at a time.")
+    config.addinivalue_line("markers", "rpt_serial: the test runs alone.")
+
 
 def configured(config: pytest.Config) -> dict[str, Any]:
     """What holds for every test that has no mark of its own. Raises UsageError."""
@@ -81,10 +88,12 @@ def configured(config: pytest.Config) -> dict[str, Any]:
     }
 
 
-def of_item(timeout: pytest.Mark | None, flaky: pytest.Mark | None) -> dict[str, Any] | None:
-    """What an item's marks say, by the names of rpt's Marks; None where they say nothing."""
+def of_item(found: dict[str, list[pytest.Mark]]) -> dict[str, Any] | None:
+    """What an item's marks, by name and the nearest first, say by the names of rpt's
+    Marks; None where they say nothing."""
     said: dict[str, Any] = {}
-    if timeout is not None:
+    if "timeout" in found:
+        timeout = found["timeout"][0]
         seconds = timeout.args[0] if timeout.args else timeout.kwargs.get("timeout")
         try:
             said["timeout"] = _seconds(seconds, "timeout")
@@ -92,8 +101,16 @@ def of_item(timeout: pytest.Mark | None, flaky: pytest.Mark | None) -> dict[str,
             said["problem"] = str(error)
         if "func_only" in timeout.kwargs:
             said["func_only"] = bool(timeout.kwargs["func_only"])
-    if flaky is not None:
-        said.update(_of_flaky(flaky))
+    if "flaky" in found:
+        said.update(_of_flaky(found["flaky"][0]))
+    for name, field in (("rpt_uses", "uses"), ("rpt_exclusive", "exclusive")):
+        if name in found:
+            # Those of the class and the module, too.
+            said[field] = sorted({wire.text(argument) for mark in found[name] for argument in mark.args})
+            if any(mark.kwargs or not mark.args for mark in found[name]):
+                said["problem"] = f"{name}: it takes names, as in {name}('db')"
+    if "rpt_serial" in found:
+        said["serial"] = True
     return {name: value for name, value in said.items() if value is not None} or None
 
 

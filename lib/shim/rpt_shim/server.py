@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 
-from rpt_shim import cache, inventory, leaks, marks, orphans, parts, relay, reports, stacks, surroundings, wire
+from rpt_shim import cache, inventory, leaks, marks, orphans, parts, relay, reports, sharing, stacks, surroundings, wire
 from rpt_shim.board import Board
 from rpt_shim.dependencies import Dependencies
 from rpt_shim.worker import Worker, describe_warning
@@ -50,6 +50,9 @@ class Server:
         self.settings = settings
         #: The collector's thresholds to restore once everything is collected.
         self.gc_thresholds = gc_thresholds
+        #: Where it notes what it collects.
+        self.board = Board(settings["board"])
+        os.close(settings["board"])
         self.began = time.perf_counter()
         self.errors: list[dict[str, str]] = []
         self.skipped_files: list[dict[str, str]] = []
@@ -113,6 +116,9 @@ class Server:
         self.rules = marks.configured(config)
         if not config.pluginmanager.hasplugin("xdist"):
             config.addinivalue_line("markers", "xdist_group(name): tests of one group run on one worker.")
+
+    def pytest_collectstart(self, collector: pytest.Collector) -> None:
+        self.board.collects(collector.nodeid)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         self.collected_reports.append(report)
@@ -314,6 +320,8 @@ class Server:
         elif operation == "collect_reports":
             found = [relay.serialised(session.config, report, {}) for report in self.collected_reports]
             self.control.send({"reports": [json.dumps(report) for report in found]})
+        elif operation == "fixtures":
+            self.control.send({"fixtures": sharing.used(session, request["exclusive"])})
         elif operation == "dependencies":
             self._send_dependencies(session)
         elif operation == "selectors":
@@ -406,6 +414,8 @@ class Server:
         session.config.option.maxfail = request["manner"]["maxfail"]
         board = Board(fds[4])
         os.close(fds[4])
+        # What the run's set-up commands passed on.
+        os.environ.update(request["manner"]["environment"])
         # Files that failed to collect were counted; -x is about tests from here on.
         session.testsfailed = 0
         # What is looked at around an item must be around it.

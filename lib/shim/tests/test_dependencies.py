@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import tempfile
 import time
 
 from rpt_shim import dependencies
@@ -21,3 +24,26 @@ def test_what_cannot_be_told_keeps_nothing_and_costs_nothing(request, monkeypatc
     assert nothing.keys() == told.keys()
     assert "RuntimeError: a plugin that cannot be looked at" in nothing["unseen"]
     assert (nothing["files"], nothing["listings"]) == ([], [])
+
+
+def test_what_a_collection_makes_for_itself_is_no_dependency(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "data").write_text("1")
+    watched = Dependencies(time.time())
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(tmp_path / "there")
+        with tempfile.TemporaryDirectory(dir=tmp_path) as made:
+            with open(os.path.join(made, "new"), "w") as file:
+                file.write("2")
+            with open(os.path.join(made, "new")) as file:
+                file.read()
+            os.listdir(made)
+        with open(tmp_path / "there" / "data") as file:
+            file.read()
+        os.listdir(tmp_path / "there")
+    finally:
+        watched.stop()
+    below = [name for name in {**watched.opened, **watched.listed} if name.startswith(str(tmp_path))]
+    assert sorted(below) == [str(tmp_path / "there"), str(tmp_path / "there" / "data")]
+    assert watched.unseen is None

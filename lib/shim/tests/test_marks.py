@@ -72,3 +72,25 @@ def test_marks_of_reruns(briefs):
 def test_what_is_no_time(wrong):
     with pytest.raises(pytest.UsageError, match="no number of seconds"):
         marks._seconds(wrong, "timeout")
+
+
+def test_marks_of_what_tests_share(briefs):
+    said = briefs("""
+        import pytest
+        pytestmark = pytest.mark.rpt_exclusive("server")
+        @pytest.mark.rpt_uses("db")
+        class TestUses:
+            @pytest.mark.rpt_uses("cache", "db")
+            def test_more(self): pass
+        @pytest.mark.rpt_serial
+        def test_alone(): pass
+        @pytest.mark.rpt_uses
+        def test_nothing(): pass
+        @pytest.mark.rpt_uses(3)
+        def test_number(): pass
+    """)
+    server = {"exclusive": ["server"]}
+    assert said["test_more"] == {**server, "uses": ["cache", "db"]}
+    assert said["test_alone"] == {**server, "serial": True}
+    assert said["test_nothing"] == {**server, "uses": [], "problem": "rpt_uses: it takes names, as in rpt_uses('db')"}
+    assert said["test_number"] == {**server, "uses": ["3"]}

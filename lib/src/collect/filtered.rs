@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::listing::Listing;
 use super::question::Question;
-use crate::cli::Fault;
+use crate::cli::{Fault, PytestArgs};
 use crate::expression::{Dialect, Expression, Flag, Refusal};
 use crate::inventory::InventoryHasher;
 use crate::inventory::snapshot::{Head, Selectors};
@@ -28,8 +28,9 @@ pub(super) fn look(question: &Question) -> anyhow::Result<Option<Listing>> {
         return Ok(None);
     };
     let mut head = stored.head.clone();
-    let holds =
-        is_alone(&head) && head.is_trusted() && head.dependencies.compare(&question.environment).changes.is_empty();
+    let holds = is_alone(&head, pytest)
+        && head.is_trusted()
+        && head.dependencies.compare(&question.environment).changes.is_empty();
     let sections = if holds { stored.records().zip(stored.selectors()) } else { None };
     let Some((records, selectors)) = sections else {
         return Ok(None);
@@ -42,10 +43,14 @@ pub(super) fn look(question: &Question) -> anyhow::Result<Option<Listing>> {
     }
 }
 
-/// Whether the options are all that selects: no plugin looks at the tests before or
-/// after, and pytest's configuration has no expression of its own.
-fn is_alone(head: &Head) -> bool {
-    head.shape.hooks.is_empty() && head.shape.filters.iter().all(String::is_empty)
+/// Whether the options are all that selects besides what selected the kept tests: no plugin looks
+/// at the tests before or after, and no option takes the place of an expression of pytest's
+/// configuration. The other expression has done its part: whichever of the two comes first, the
+/// same tests are left.
+fn is_alone(head: &Head, pytest: &PytestArgs) -> bool {
+    let [keyword, marker] = &head.shape.filters;
+    let replaced = |option: &Option<String>, configured: &str| option.is_some() && !configured.is_empty();
+    head.shape.hooks.is_empty() && !replaced(&pytest.keyword, keyword) && !replaced(&pytest.marker, marker)
 }
 
 /// What of a record decides.

@@ -5,6 +5,7 @@ use std::io::Write;
 use super::fresh::{self, Fresh};
 use super::kept::Known;
 use super::question::Question;
+use crate::cli::say;
 use crate::exit::Exit;
 use crate::inventory::store;
 use crate::record::Test;
@@ -20,7 +21,7 @@ pub(super) fn verify(question: &Question) -> anyhow::Result<Exit> {
         let records = stored.records()?;
         Some((stored.head, records))
     }) else {
-        eprintln!("rpt-collect: nothing is kept of such a collection, so that there is nothing to compare");
+        say("rpt-collect: nothing is kept of such a collection, so that there is nothing to compare");
         return Ok(Exit::NothingToRun);
     };
     let changes = head.dependencies.compare(&question.environment).changes;
@@ -31,7 +32,7 @@ pub(super) fn verify(question: &Question) -> anyhow::Result<Exit> {
     let Fresh { tests, errors } = fresh::silent(question, known)?;
     let mut out = std::io::stdout().lock();
     if !held {
-        eprintln!("rpt-collect: what is kept did not hold any more; it would have been collected again");
+        say("rpt-collect: what is kept did not hold any more; it would have been collected again");
     }
     let kept: Vec<Test> = records
         .split(|byte| *byte == b'\n')
@@ -42,7 +43,7 @@ pub(super) fn verify(question: &Question) -> anyhow::Result<Exit> {
         errors.iter().map(|error| format!("cannot collect {}", error.file_path)).collect();
     differences.extend(difference(&kept, &tests));
     if differences.is_empty() {
-        eprintln!("rpt-collect: {node_count} tests, as kept");
+        say(&format!("rpt-collect: {node_count} tests, as kept"));
         return Ok(Exit::Ok);
     }
     for line in &differences {

@@ -40,11 +40,18 @@ impl RecentTimes {
     /// time. Where `mean_us`, the mean over all runs, is no other time to the precision that is
     /// kept, it is the exact figure.
     pub fn median_us(self, mean_us: u64) -> Option<u64> {
-        let codes = (0..RecentTimes::CAPACITY).map(|at| (self.0 >> (at * RecentTimes::BITS)) & 0xfff);
-        let mut codes: Vec<i64> = codes.filter(|code| *code > 0).collect();
+        let mut codes = [0; RecentTimes::CAPACITY as usize];
+        let mut count = 0;
+        for code in (0..RecentTimes::CAPACITY).map(|at| (self.0 >> (at * RecentTimes::BITS)) & 0xfff) {
+            if code > 0 {
+                codes[count] = code;
+                count += 1;
+            }
+        }
+        let codes = &mut codes[..count];
         // Codes ascend with the times.
         codes.sort_unstable();
-        let middle = codes.len().checked_sub(1)? / 2;
+        let middle = count.checked_sub(1)? / 2;
         let same = codes[middle] == code_of(mean_us.min(LONGEST as u64) as i64);
         Some(if same { mean_us } else { time_of(codes[middle]) })
     }

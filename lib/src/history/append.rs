@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::canonical::{CanonicalResult, micros};
 use super::select::RunFilter;
 use super::{RunHead, runs};
-use crate::flaky::{Around, Counts, Recent, RecentTimes, Statistics, Took};
+use crate::flaky::{Around, Counts, Statistics, Took};
 use crate::outcome::{Outcome, Phase};
 use crate::record::{RunComplete, TestResult};
 
@@ -392,23 +392,11 @@ pub(super) fn outcome_at(row: &rusqlite::Row, column: usize) -> rusqlite::Result
     Outcome::from_code(code).ok_or(rusqlite::Error::IntegralValueOutOfRange(column, code))
 }
 
-/// Reads the columns of `statistics` that follow the test, in the table's order, beginning at `first`.
-pub(super) fn statistics_at(row: &rusqlite::Row, first: usize) -> rusqlite::Result<Statistics> {
-    Ok(Statistics {
-        total_runs: row.get(first)?,
-        pass_count: row.get(first + 1)?,
-        fail_count: row.get(first + 2)?,
-        skip_count: row.get(first + 3)?,
-        duration_sum_us: row.get(first + 4)?,
-        last_outcome: Some(outcome_at(row, first + 5)?),
-        last_run_us: row.get(first + 6)?,
-        streak: row.get(first + 7)?,
-        streak_broken_us: row.get(first + 8)?,
-        flips: row.get(first + 9)?,
-        last_decided: row.get(first + 10)?,
-        recent: Recent(row.get(first + 11)?),
-        recent_times: RecentTimes(row.get(first + 12)?),
-    })
+/// The statistics in a column. What cannot be read is damage, never an unknown test.
+pub(super) fn statistics_at(row: &rusqlite::Row, column: usize) -> rusqlite::Result<Statistics> {
+    let packed = row.get_ref(column)?;
+    let damaged = || rusqlite::Error::InvalidColumnType(column, "packed".to_string(), packed.data_type());
+    Statistics::from_bytes(packed.as_blob().map_err(|_| damaged())?).ok_or_else(damaged)
 }
 
 /// Counts one more result, before it is inserted.
@@ -428,11 +416,7 @@ fn count(connection: &Connection, test: i64, entry: &Entry, run_us: i64) -> rusq
 
 fn statistics_of(connection: &Connection, test: i64) -> rusqlite::Result<Option<Statistics>> {
     connection
-        .prepare_cached(
-            "SELECT total_runs, pass_count, fail_count, skip_count, duration_sum_us, last_outcome, last_run_us, streak,
-                    streak_broken_us, flips, last_decided, recent, recent_times
-             FROM statistics WHERE test = ?1",
-        )?
+        .prepare_cached("SELECT packed FROM statistics WHERE test = ?1")?
         .query_row([test], |row| statistics_at(row, 0))
         .optional()
 }
@@ -479,35 +463,10 @@ fn around(connection: &Connection, test: i64, run_us: i64, newer_needed: u32) ->
 fn write_statistics(connection: &Connection, test: i64, statistics: &Statistics) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            "INSERT INTO statistics (test, total_runs, pass_count, fail_count, skip_count, duration_sum_us,
-                                     last_outcome, last_run_us, streak, streak_broken_us, flips, last_decided, recent,
-                                     recent_times)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
-             ON CONFLICT (test) DO UPDATE SET
-                 total_runs = excluded.total_runs, pass_count = excluded.pass_count,
-                 fail_count = excluded.fail_count, skip_count = excluded.skip_count,
-                 duration_sum_us = excluded.duration_sum_us, last_outcome = excluded.last_outcome,
-                 last_run_us = excluded.last_run_us, streak = excluded.streak,
-                 streak_broken_us = excluded.streak_broken_us, flips = excluded.flips,
-                 last_decided = excluded.last_decided, recent = excluded.recent,
-                 recent_times = excluded.recent_times",
+            "INSERT INTO statistics (test, packed) VALUES (?1, ?2)
+             ON CONFLICT (test) DO UPDATE SET packed = excluded.packed",
         )?
-        .execute(params![
-            test,
-            statistics.total_runs,
-            statistics.pass_count,
-            statistics.fail_count,
-            statistics.skip_count,
-            statistics.duration_sum_us,
-            statistics.last_outcome.map(Outcome::code),
-            statistics.last_run_us,
-            statistics.streak,
-            statistics.streak_broken_us,
-            statistics.flips,
-            statistics.last_decided,
-            statistics.recent.0,
-            statistics.recent_times.0,
-        ])
+        .execute(params![test, statistics.to_bytes()])
         .map(drop)
 }
 

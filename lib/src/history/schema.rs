@@ -13,7 +13,7 @@ use super::append;
 const APPLICATION_ID: i64 = 0x7270_7468;
 
 /// One step for each version: step 0 makes version 1.
-const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2];
+const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3];
 
 /// The newest version.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
@@ -112,6 +112,15 @@ ALTER TABLE detail ADD COLUMN session_setup_us BIGINT;
 ALTER TABLE statistics ADD COLUMN recent_times BIGINT NOT NULL DEFAULT 0;
 ";
 
+/// The statistics of a test as one value: `Statistics::to_bytes`.
+const VERSION_3: &str = "
+DROP TABLE statistics;
+CREATE TABLE statistics (
+    test INTEGER PRIMARY KEY,
+    packed BLOB NOT NULL
+);
+";
+
 /// What a file holds, by its header.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Content {
@@ -144,8 +153,8 @@ pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     for step in MIGRATIONS.iter().skip(from as usize) {
         transaction.execute_batch(step)?;
     }
-    if from == 1 {
-        // Its results have the times that version 2 keeps with the statistics.
+    if (1..3).contains(&from) {
+        // What version 3 keeps of a test is made from its results.
         append::rebuild(&transaction)?;
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
@@ -176,7 +185,14 @@ mod tests {
             if version > 0 {
                 older.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
                 older.pragma_update(None, "user_version", version as i64).unwrap();
-                older.execute_batch("INSERT INTO test (node_id) VALUES ('kept')").unwrap();
+                older
+                    .execute_batch(
+                        "INSERT INTO test (node_id) VALUES ('kept');
+                         INSERT INTO run (run, state, started_at_us, host, python_version, pytest_version, args, rootdir)
+                         VALUES (1, 1, 7, '', '', '', '[]', '');
+                         INSERT INTO result (run, test, nth, outcome, duration_us, position) VALUES (1, 1, 0, 0, 5, 0);",
+                    )
+                    .unwrap();
             }
             // Twice: another process may have been faster.
             migrate(&mut older).unwrap();
@@ -185,6 +201,10 @@ mod tests {
             assert_eq!(tables(&older), tables(&newest));
             let kept: i64 = older.query_row("SELECT count(*) FROM test", [], |row| row.get(0)).unwrap();
             assert_eq!(kept, i64::from(version > 0));
+            let counted = "SELECT count(*) FROM statistics";
+            // A store of the newest version keeps the statistics that it has.
+            let made = 0 < version && version < MIGRATIONS.len();
+            assert_eq!(older.query_row(counted, [], |row| row.get::<_, i64>(0)).unwrap(), i64::from(made));
         }
     }
 

@@ -8,6 +8,7 @@ use super::append::{recompute, statistics_at};
 use super::runs::{keys, tests_matching};
 use super::select::{RunFilter, TestFilter};
 use super::store::Store;
+use crate::flaky::Statistics;
 use crate::summary::TestSummary;
 
 /// What history knows of every test, by node id. A store that does not exist knows nothing.
@@ -26,22 +27,23 @@ pub fn read_summaries(store: &Path) -> Result<HashMap<Box<str>, TestSummary>, Hi
 impl Store {
     /// Calls `see` with what history knows of each test, in the order in which they were first seen.
     pub fn each_summary(&self, mut see: impl FnMut(TestSummary)) -> Result<(), HistoryError> {
+        self.each_statistics(|node_id, statistics| see(statistics.summary(node_id.to_string())))
+    }
+
+    /// The same as statistics, with the id as it stands in the store's own memory.
+    pub fn each_statistics(&self, mut see: impl FnMut(&str, Statistics)) -> Result<(), HistoryError> {
         self.read(|| {
             // Two tables in the order of their keys, side by side: a join would look up each test.
             let mut names = self.connection.prepare("SELECT test, node_id FROM test ORDER BY test")?;
             let mut names = names.query([])?;
-            let mut statement = self.connection.prepare(
-                "SELECT test, total_runs, pass_count, fail_count, skip_count, duration_sum_us, last_outcome,
-                        last_run_us, streak, streak_broken_us, flips, last_decided, recent, recent_times
-                 FROM statistics ORDER BY test",
-            )?;
+            let mut statement = self.connection.prepare("SELECT test, packed FROM statistics ORDER BY test")?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
                 let test: i64 = row.get(0)?;
                 while let Some(name) = names.next()? {
                     let named: i64 = name.get(0)?;
                     if named == test {
-                        see(statistics_at(row, 1)?.summary(name.get(1)?));
+                        see(name.get_ref(1)?.as_str()?, statistics_at(row, 1)?);
                     }
                     if named >= test {
                         break;

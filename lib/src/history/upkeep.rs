@@ -203,15 +203,14 @@ fn wrong_statistics(connection: &Connection, runs: &[(i64, i64)]) -> rusqlite::R
     let mut expected = recompute(connection, runs, ALL_TESTS)?;
     let mut names: HashMap<i64, String> = HashMap::new();
     let mut statement = connection.prepare(
-        "SELECT statistics.test, total_runs, pass_count, fail_count, skip_count, duration_sum_us, last_outcome,
-                last_run_us, streak, streak_broken_us, flips, last_decided, recent, recent_times, node_id
+        "SELECT statistics.test, packed, node_id
          FROM statistics LEFT JOIN test ON test.test = statistics.test",
     )?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let test = row.get(0)?;
         if expected.remove(&test) != Some(statistics_at(row, 1)?) {
-            names.insert(test, row.get::<_, Option<String>>(14)?.unwrap_or_default());
+            names.insert(test, row.get::<_, Option<String>>(2)?.unwrap_or_default());
         }
     }
     // What is left has results and no statistics.

@@ -53,7 +53,10 @@ fn what_only_old_runs_had_is_gone() {
 #[test]
 fn a_check_tells_what_is_wrong() {
     for (harm, told) in [
-        ("UPDATE statistics SET fail_count = 7 WHERE test = 1", "statistics differ from the results: t0"),
+        (
+            "UPDATE statistics SET packed = (SELECT packed FROM statistics WHERE test = 2) WHERE test = 1",
+            "statistics differ from the results: t0",
+        ),
         ("DELETE FROM statistics WHERE test = 2", "statistics differ from the results: test 2, which has none"),
         ("UPDATE run SET passed = passed + 1 WHERE run = 1", "its totals say 2 and add up to 3"),
         ("DELETE FROM test WHERE test = 1", "2 results refer to a test that is not there"),

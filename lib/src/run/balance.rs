@@ -40,41 +40,42 @@ impl State<'_> {
             }
         }
         for index in 0..self.slots.len() {
-            let slot = &self.slots[index];
-            if slot.is_open() && slot.ready && slot.waiting() == 0 {
-                self.starving(index);
+            let slot = &mut self.slots[index];
+            if slot.is_open() && slot.ready && slot.given.is_empty() {
+                if slot.backlog.is_empty() {
+                    self.starving(index);
+                } else {
+                    // Others hold what its next item needs: it must not wait with one that has begun.
+                    slot.tell_no_next();
+                }
             }
         }
     }
 
     fn refill(&mut self, index: usize) {
-        let shared = self.run.host.is_shared() || matches!(self.run.host, Host::Here { .. });
+        let pulls = self.run.host.is_shared() || matches!(self.run.host, Host::Here { .. });
         // What is ahead in one worker's pipe may wait behind a long test: a unit for
         // each worker that has none comes first.
         let kept_for_others = self.workers_without_work(index);
-        let slot = &mut self.slots[index];
+        let slot = &self.slots[index];
         if !slot.is_open() || !slot.ready {
             return;
         }
         let mean = slot.mean();
         let ahead = if mean > 0.0 { (AHEAD_SECONDS / mean) as usize } else { AHEAD_ITEMS.0 };
         let ahead = ahead.clamp(AHEAD_ITEMS.0, AHEAD_ITEMS.1);
-        while slot.given.len() < ahead {
+        while self.slots[index].given.len() < ahead {
+            let slot = &self.slots[index];
             if slot.backlog.is_empty() {
                 let busy = slot.running.is_some() || !slot.given.is_empty();
-                if busy && self.queue.len() <= kept_for_others {
-                    return;
-                }
-                match self.queue.pop_front() {
-                    Some(unit) if shared => slot.backlog = unit,
-                    Some(unit) => {
-                        self.queue.push_front(unit);
-                        return;
-                    }
+                match pulls.then(|| self.take_unit(index, if busy { kept_for_others } else { 0 })).flatten() {
+                    Some(unit) => self.slots[index].backlog = unit,
                     None => return,
                 }
             }
-            slot.feed(ahead - slot.given.len());
+            if self.feed(index, ahead - self.slots[index].given.len()) == 0 {
+                return;
+            }
         }
     }
 
@@ -106,7 +107,8 @@ impl State<'_> {
             Duration::from_secs_f64(slot.mean() * movable(slot) as f64).max(stuck)
         };
         let candidates = self.slots.iter().enumerate().filter(|(index, slot)| {
-            *index != thief && slot.is_open() && movable(slot) > 0 && worth(slot) >= WORTH_MOVING
+            let tried = slot.unmovable == Some(slot.waiting());
+            *index != thief && slot.is_open() && movable(slot) > 0 && !tried && worth(slot) >= WORTH_MOVING
         });
         candidates.max_by_key(|(_, slot)| (worth(slot), movable(slot))).map(|(index, _)| index)
     }
@@ -116,8 +118,11 @@ impl State<'_> {
         let slot = &mut self.slots[from];
         let waiting = slot.take_back();
         let before = slot.given.back().copied().or(slot.running.map(|(item, _)| item));
-        let at = cut(&waiting, before, self.run.items).unwrap_or(waiting.len());
+        let at = cut(&waiting, before, self.run.items, &self.run.ties).filter(|&at| at < waiting.len());
+        let at = at.filter(|&at| self.may_move(from, to, &waiting, at)).unwrap_or(waiting.len());
         let (kept, moved) = waiting.split_at(at);
+        let slot = &mut self.slots[from];
+        slot.unmovable = moved.is_empty().then_some(waiting.len() + slot.given.len());
         slot.backlog = kept.iter().copied().collect();
         self.slots[to].backlog = moved.iter().copied().collect();
         self.refill(from);
@@ -126,10 +131,10 @@ impl State<'_> {
 
     fn wants_worker(&self) -> bool {
         let open = self.slots.iter().filter(|slot| slot.status.is_none()).count();
-        if open >= self.run.workers {
+        if open >= self.most_workers {
             return false;
         }
-        if !self.queue.is_empty() {
+        if self.any_is_free() {
             return true;
         }
         // One file may hold most of the time: somebody else can take half of it.
@@ -142,7 +147,7 @@ impl State<'_> {
             other != index && slot.is_open() && slot.waiting() == 0 && slot.running.is_none()
         };
         let started = self.slots.iter().filter(|slot| slot.status.is_none()).count();
-        self.run.workers.saturating_sub(started) + self.slots.iter().enumerate().filter(|entry| idle(*entry)).count()
+        self.most_workers.saturating_sub(started) + self.slots.iter().enumerate().filter(|entry| idle(*entry)).count()
     }
 
     fn somebody_idles(&self) -> bool {
@@ -153,7 +158,7 @@ impl State<'_> {
         let open = self.slots.iter().filter(|slot| slot.status.is_none()).count();
         // Workers that collect by themselves must know all their files at once.
         let share = match self.run.host {
-            Host::Spawn(_) => self.share_of_queue(self.run.workers - open),
+            Host::Spawn(_) => self.share_of_queue(self.most_workers - open),
             Host::Fork(_) | Host::Here { .. } => Unit::new(),
         };
         let index = self.new_worker(share)?;
@@ -177,6 +182,7 @@ impl State<'_> {
             stacks_signal: STACKS as i32,
             detect_leaks: self.run.policy.detect_leaks,
             reports: self.run.policy.reports,
+            environment: self.run.environment.clone(),
         };
         let mut slot = self.run.host.start_worker(index, identity, manner, given, &self.run.events.0)?;
         slot.backlog = share;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::cause::MemoryWatch;
-use super::deadline::Timeout;
+use super::deadline::{Timeout, took_too_long};
 use super::overdue::Limits;
 use super::policy::Policy;
 use super::retry::{Reruns, Retries};
@@ -11,7 +11,8 @@ use super::sinks::Sinks;
 use super::stress::{Stress, StressNew};
 use super::ward::QuarantineFrom;
 use super::{Run, Workers};
-use crate::server::{BriefItem, Collected, Rules};
+use crate::interrupt::Interrupted;
+use crate::server::{BriefItem, Collected, Overdue, Rules};
 
 /// What is done about tests that do not simply end.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +37,22 @@ pub struct Care {
     pub stress_new: Option<StressNew>,
     /// For so long.
     pub stress_time: Option<Duration>,
+}
+
+impl Care {
+    /// When the run's time is over, and how that is told.
+    pub(super) fn total_from(&self, began: Instant) -> Option<(Instant, String)> {
+        self.timeout_total.map(|span| (began + span, took_too_long(span)))
+    }
+
+    /// Why the run ends before anything was collected, where `error` is such a reason.
+    pub(super) fn stopped_before(&self, error: &anyhow::Error) -> Option<String> {
+        if let Some(interrupted) = error.downcast_ref::<Interrupted>() {
+            return Some(interrupted.to_string());
+        }
+        let Overdue { doing } = error.downcast_ref::<Overdue>()?;
+        Some(format!("{}: pytest was still {doing}", took_too_long(self.timeout_total.unwrap_or_default())))
+    }
 }
 
 impl Run<'_> {

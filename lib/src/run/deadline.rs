@@ -86,6 +86,11 @@ pub(super) fn seconds(span: Duration) -> String {
     format!("{} s", (span.as_secs_f64() * 1000.0).round() / 1000.0)
 }
 
+/// What is said when the time of `--timeout-total` is over.
+pub(super) fn took_too_long(span: Duration) -> String {
+    format!("the run took longer than --timeout-total {}", seconds(span))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

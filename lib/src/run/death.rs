@@ -8,6 +8,7 @@ use super::deadline::{Limit, allowance, seconds};
 use super::dispatcher::State;
 use crate::outcome::Phase;
 use crate::record::TestResult;
+use crate::server::Doing;
 use crate::tally::Ending;
 use crate::{result, rounded_ms};
 
@@ -45,6 +46,9 @@ impl State<'_> {
         if !printed.is_empty() {
             message.push_str(&format!("\n{printed}"));
         }
+        if let Some(hint) = self.hint(&doing) {
+            message.push_str(&format!("\n{hint}"));
+        }
         let mut result = if interrupted {
             let cause = if cause.starts_with("the run") { cause.as_str() } else { "interrupted" };
             TestResult { message: Some(message), ..result::not_run(id, cause) }
@@ -55,6 +59,20 @@ impl State<'_> {
         // pytest reported no time: this is how long it was seen to run.
         result.duration_ms = rounded_ms(since.elapsed().as_secs_f64() * 1000.0);
         result
+    }
+
+    /// What to try where the set-up of a fixture that many files share hangs or ends its
+    /// worker: there may be only one of what it owns.
+    pub(super) fn hint(&self, doing: &Doing) -> Option<String> {
+        let fixture = doing.fixture.as_deref().filter(|_| doing.phase != Some(Phase::Teardown))?;
+        let named = fixture.strip_prefix("session fixture '").or_else(|| fixture.strip_prefix("package fixture '"))?;
+        let name = named.strip_suffix('\'')?;
+        (self.run.workers > 1 && !self.run.ties.kept.contains(name)).then(|| {
+            format!(
+                "every worker sets up '{name}' for itself: if there can be only one at a time, keep its tests on one \
+                 worker with exclusive = [\"{name}\"] in [tool.rpt] of pyproject.toml or in rpt.toml"
+            )
+        })
     }
 
     /// The limit of a test that pytest-timeout ended with its process (its method

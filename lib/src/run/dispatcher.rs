@@ -11,6 +11,7 @@ use super::cause::cause_of;
 use super::event::Event;
 use super::host::Host;
 use super::message::Message;
+use super::needs::insert;
 use super::overdue::Overdue;
 use super::plan::{Numbers, Unit, spread, units};
 use super::policy::Policy;
@@ -18,6 +19,8 @@ use super::relay::Relay;
 use super::retry::Retries;
 use super::sinks::Sinks;
 use super::slot::Slot;
+use super::ties::Ties;
+use super::together::advance;
 use super::ward::Ward;
 use crate::interrupt::{GRACE, Interrupted};
 use crate::outcome::{Outcome, PhaseReport};
@@ -37,6 +40,12 @@ const FRUITLESS_LIMIT: u32 = 3;
 pub(super) struct Dispatcher<'a> {
     pub items: &'a [BriefItem],
     pub order: &'a [u32],
+    /// What keeps them from being given to anybody at any time.
+    pub ties: Ties,
+    /// What each is expected to take, in any unit; empty: all the same.
+    pub times: Vec<u64>,
+    /// Variables of the run's set-up commands.
+    pub environment: Vec<(String, String)>,
     pub host: Host,
     /// The most workers at a time.
     pub workers: usize,
@@ -69,10 +78,12 @@ pub(super) struct Outcomes {
 
 /// Runs everything in order and gives every test its result.
 pub(super) fn run(dispatcher: Dispatcher) -> (Outcomes, Host) {
-    let queue = spread(units(dispatcher.order, dispatcher.items), dispatcher.workers, dispatcher.items);
+    let (queue, alone) = queues(&dispatcher);
     let ended = vec![false; dispatcher.items.len()];
     let mut state = State {
         queue,
+        alone,
+        most_workers: dispatcher.workers,
         ended,
         left: dispatcher.order.len(),
         slots: Vec::new(),
@@ -90,12 +101,32 @@ pub(super) fn run(dispatcher: Dispatcher) -> (Outcomes, Host) {
     state.conclude_run()
 }
 
+/// What is given out first, to all workers, and what runs alone after that.
+fn queues(dispatcher: &Dispatcher) -> (VecDeque<Unit>, VecDeque<Unit>) {
+    let Dispatcher { items, order, ties, times, workers, .. } = dispatcher;
+    let (alone, beside): (Vec<u32>, Vec<u32>) = match ties.alone.is_empty() {
+        true => (Vec::new(), order.to_vec()),
+        false => order.iter().copied().partition(|item| ties.alone.contains(item)),
+    };
+    let mut queue = units(beside, items, ties);
+    if ties.any_bonds() {
+        let time = |item: u32| times.get(item as usize).copied().unwrap_or(1);
+        let is_whole = |unit: &Unit| unit.front().is_some_and(|&first| ties.bond(first).is_some());
+        queue = advance(queue, is_whole, &time, *workers);
+    }
+    (spread(queue, *workers, items, ties), units(alone, items, ties))
+}
+
 /// A run while it is on.
 pub(super) struct State<'a> {
     /// What was asked.
     pub(super) run: Dispatcher<'a>,
     /// Units nobody was given.
     pub(super) queue: VecDeque<Unit>,
+    /// Units that run after all others, on one worker.
+    alone: VecDeque<Unit>,
+    /// The most workers at a time.
+    pub(super) most_workers: usize,
     /// By item: it has its result.
     ended: Vec<bool>,
     /// Items without a result.
@@ -125,6 +156,12 @@ impl State<'_> {
             if self.slots.iter().all(Slot::is_over) && !(self.stopped.is_none() && self.run.retries.is_waiting()) {
                 if self.left == 0 || self.stopped.is_some() {
                     return;
+                }
+                if !self.alone.is_empty() {
+                    // Nobody is left who could run beside them.
+                    self.queue.append(&mut self.alone);
+                    self.most_workers = 1;
+                    continue;
                 }
                 self.stop(Ending::Broken { reason: format!("{} tests were given to nobody", self.left) });
                 continue;
@@ -236,6 +273,8 @@ impl State<'_> {
                     return self.stop(Ending::Broken { reason });
                 }
                 slot.running = Some((item, Instant::now()));
+                let needs = &self.run.ties.needs;
+                insert(&mut slot.staying, &needs.staying(&needs.of([item])));
                 slot.watch.begins();
                 let attempt = self.run.retries.next_attempt(item);
                 self.run.sinks.started(&self.run.items[item as usize].node_id, &slot.name, attempt);
@@ -321,6 +360,11 @@ impl State<'_> {
         slot.done.0 += 1;
         slot.done.1 += result.duration_ms / 1000.0;
         self.fruitless = 0;
+        if self.run.ties.needs.of([item]).is_empty() {
+            return self.give_result(item, result);
+        }
+        // What it held may be what others waited for.
+        self.slots.iter_mut().for_each(|slot| slot.unmovable = None);
         self.give_result(item, result)
     }
 
@@ -432,8 +476,8 @@ impl State<'_> {
             // There is no other process that could go on.
             self.stop_with(Ending::Complete, format!("the process ended before it: {cause}"));
         }
-        if self.stopped.is_none() && !back.is_empty() {
-            self.queue.push_front(back);
+        if self.stopped.is_none() {
+            self.give_back(back);
         }
     }
 

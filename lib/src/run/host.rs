@@ -112,7 +112,7 @@ fn spawn(
         python: &recipe.python,
         args: &args,
         options: &recipe.options,
-        identity: Some(identity),
+        identity: Some((identity, &manner.environment)),
         terminal: false,
         watch: Watch::Nothing,
     };

@@ -2,7 +2,7 @@
 //! rpt-collect had, so that it makes no difference whether the listing was kept or made.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
@@ -57,10 +57,9 @@ impl KeptCollection {
 pub(super) fn start(
     context: &Context,
     request: &Request,
-    python: &Path,
-    cwd: &Path,
+    (python, cwd): (&Path, &Path),
     located: bool,
-    interrupts: &Receiver<Interrupted>,
+    (interrupts, until): (&Receiver<Interrupted>, Option<Instant>),
 ) -> anyhow::Result<Option<Obtained>> {
     let cut_off = || {
         let unsaid = request.rootdir.is_none();
@@ -84,7 +83,7 @@ pub(super) fn start(
             terminal: false,
             watch: Watch::Nothing,
         };
-        let mut server = server::start(&launch)?.ready(interrupts)?;
+        let mut server = server::start(&launch)?.ready_until(interrupts, until)?;
         let items = server.brief_items(located)?;
         let selection = Selection::of(request, &items, Path::new(&server.collected.rootdir), cwd);
         if selection.not_found.is_empty() {

@@ -10,19 +10,25 @@ mod death;
 mod dispatcher;
 mod event;
 mod files;
+mod holding;
 mod host;
 mod kept;
 mod message;
+mod needs;
 mod orphans;
 mod overdue;
 mod plan;
 mod policy;
+mod prepare;
 mod relay;
 mod request;
 mod retry;
+mod share;
 mod sinks;
 mod slot;
 mod stress;
+mod ties;
+mod together;
 mod ward;
 
 use std::path::{Path, PathBuf};
@@ -41,6 +47,7 @@ use crate::python::{Context, find_python};
 use crate::record::{CollectError, RunComplete};
 use crate::report::{End, Report, View};
 use crate::server::{self, BriefItem, Collected, Launch, Protocol, Server, Watch};
+use crate::settings::Dist;
 use crate::stream::{Form, OutputForm, Writer};
 use crate::tally::{Ending, Tally, exit_code};
 use crate::{outcome::Outcome, result, rounded_ms};
@@ -51,6 +58,7 @@ use files::Files;
 use host::{Host, SpawnRecipe};
 use relay::Relay;
 use request::{Request, Selection};
+use share::Sharing;
 use sinks::{Ended, Memory, Sinks};
 use ward::Ward;
 
@@ -93,6 +101,8 @@ pub struct RunOptions {
     pub maxfail: Option<u32>,
     /// How workers are made.
     pub exec: Exec,
+    /// Which tests stay on one worker; `None`: what the project says.
+    pub dist: Option<Dist>,
     /// How workers run items.
     pub protocol: Protocol,
     /// Say how many items were run how, and why.
@@ -133,12 +143,12 @@ pub fn run(options: &RunOptions) -> anyhow::Result<Exit> {
     }
     let python = find_python(options.pytest.python.as_deref(), &cwd).map_err(as_usage)?;
     let interrupts = interrupt::watch().context("cannot watch for signals")?;
-    let mut server = match obtain_server(options, &request, &python, &cwd, &interrupts) {
+    let mut server = match obtain_server(options, &request, &python, &cwd, (&interrupts, began)) {
         Ok(server) => server,
-        Err(error) => match error.downcast_ref::<Interrupted>() {
-            Some(interrupted) => {
+        Err(error) => match options.care.stopped_before(&error) {
+            Some(reason) => {
                 let mut run = Run::new(options, on_stdout, &request, None, &request.folder(&cwd), files);
-                return run.without_server(&request, Some(*interrupted), began);
+                return run.without_server(&request, Some(reason), began);
             }
             None => return Err(error),
         },
@@ -159,9 +169,20 @@ pub fn run(options: &RunOptions) -> anyhow::Result<Exit> {
         None => server.server.brief_items(options.files.tell_places())?,
     };
     let selection = Selection::of(&request, &items, &rootdir, &cwd);
+    let store = (!options.no_history).then(|| history_for_run(options.history.clone(), &rootdir));
+    let (dist, workers) = (options.dist, share::count(options.workers));
+    let places = (&*rootdir, store.as_deref());
+    let sharing = match share::plan(&mut server.server, &items, &selection.order, (dist, workers), places) {
+        Ok(sharing) => sharing,
+        Err(error) => {
+            server.server.end();
+            return Err(error);
+        }
+    };
     drop_ids(request, |request| {
         let mut run = Run::new(options, on_stdout, request, Some(&server.server.collected), &rootdir, files);
         run.ward = ward;
+        run.sharing = sharing;
         run.with_server(server.server, &items, &selection, &python, interrupts, began)
     })
 }
@@ -202,8 +223,9 @@ fn obtain_server(
     request: &Request,
     python: &Path,
     cwd: &Path,
-    interrupts: &Receiver<Interrupted>,
+    (interrupts, began): (&Receiver<Interrupted>, Instant),
 ) -> anyhow::Result<Obtained> {
+    let until = options.care.timeout_total.map(|span| began + span);
     let unfiltered = options.pytest.keyword.is_none() && options.pytest.marker.is_none();
     if request.piped && unfiltered && options.workers != Workers::Exactly(0) {
         let context = Context::new(cwd, python, &options.pytest.context_args(), std::env::vars_os());
@@ -215,7 +237,8 @@ fn obtain_server(
             }
             server.end();
         }
-        if let Some(obtained) = kept::start(&context, request, python, cwd, options.files.tell_places(), interrupts)? {
+        let located = options.files.tell_places();
+        if let Some(obtained) = kept::start(&context, request, (python, cwd), located, (interrupts, until))? {
             return Ok(obtained);
         }
     }
@@ -232,7 +255,7 @@ fn obtain_server(
     args.extend(request.paths.iter().cloned());
     let terminal = options.workers == Workers::Exactly(0);
     let launch = Launch { python, args: &args, options: &shape, identity: None, terminal, watch: Watch::Nothing };
-    let server = server::start(&launch)?.ready(interrupts)?;
+    let server = server::start(&launch)?.ready_until(interrupts, until)?;
     Ok(Obtained { server, items: None })
 }
 
@@ -250,6 +273,7 @@ struct Run<'a> {
     files: Files,
     /// pytest's own exit code, where plugins had a say.
     overruled: Option<u8>,
+    sharing: Sharing,
 }
 
 impl<'a> Run<'a> {
@@ -286,6 +310,7 @@ impl<'a> Run<'a> {
             ward: Ward::default(),
             files,
             overruled: None,
+            sharing: Sharing::default(),
         }
     }
 
@@ -323,7 +348,7 @@ impl<'a> Run<'a> {
     fn without_server(
         &mut self,
         request: &Request,
-        interrupted: Option<Interrupted>,
+        interrupted: Option<String>,
         began: Instant,
     ) -> anyhow::Result<Exit> {
         let ids = request.ids.as_deref().unwrap_or_else(|| {
@@ -331,7 +356,7 @@ impl<'a> Run<'a> {
             self.store = None;
             &[]
         });
-        let (ending, cause) = match interrupted.map(|interrupted| interrupted.to_string()) {
+        let (ending, cause) = match interrupted {
             Some(reason) => (Ending::Interrupted { reason: reason.clone(), exit_code: None }, reason),
             None => (self.ending_before(false), "not found".to_string()),
         };
@@ -379,15 +404,26 @@ impl<'a> Run<'a> {
                 sinks.report.note(&format!("{}: its mark says nothing: {problem}", item.node_id));
             }
         }
-        let workers = match self.options.workers {
-            Workers::Auto => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-            Workers::Exactly(count) => count.max(1),
-        };
+        let workers = share::count(self.options.workers).max(1);
         let noted =
             collected.notes.iter().filter(|(from, _)| self.options.workers != Workers::Exactly(0) && workers >= *from);
         noted.for_each(|(_, note)| sinks.report.note(note));
         let ward = std::mem::take(&mut self.ward);
         let spared = orphans::adopt(process.as_ref().map(server::Started::pid));
+        let sharing = std::mem::take(&mut self.sharing);
+        let total = self.options.care.total_from(began);
+        let environment = match prepare::prepare(&sharing.setup, Path::new(&collected.rootdir), &interrupts, total) {
+            Ok(environment) => environment,
+            Err(unprepared) => {
+                sinks.report.output(&unprepared.printed);
+                give_not_run(&ids_of(items, &selection.order), &unprepared.reason, &mut tally, &mut sinks);
+                Server { collected, writer, reader, process }.end();
+                orphans::end(&spared);
+                sinks.report.note(&unprepared.reason);
+                let ending = Ending::Interrupted { reason: unprepared.reason, exit_code: None };
+                return self.finish(sinks, Outcomes { tally, ending }, began);
+            }
+        };
         let retries = self.retries(&collected, items, &selection.order, !ward.is_empty(), &mut sinks);
         let events = crossbeam_channel::unbounded();
         forward(interrupts, events.0.clone());
@@ -426,6 +462,9 @@ impl<'a> Run<'a> {
         let (mut outcomes, host) = dispatcher::run(Dispatcher {
             items,
             order: &selection.order,
+            ties: sharing.ties,
+            times: sharing.times,
+            environment,
             host,
             workers: if here { 1 } else { workers },
             maxfail: self.options.maxfail.unwrap_or(collected.maxfail),
@@ -578,6 +617,10 @@ fn reason_of(ending: &Ending) -> String {
         Ending::Interrupted { reason, .. } | Ending::Broken { reason } => reason.clone(),
         Ending::Complete | Ending::CollectionFailed => String::new(),
     }
+}
+
+fn ids_of(items: &[BriefItem], order: &[u32]) -> Vec<Box<str>> {
+    order.iter().map(|&item| items[item as usize].node_id.clone()).collect()
 }
 
 fn give_not_run(ids: &[Box<str>], cause: &str, tally: &mut Tally, sinks: &mut Sinks) {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::deadline::{AUTO_FLOOR, Allowance, Limit, Timeout, allowance, by_history, seconds};
+use super::deadline::{AUTO_FLOOR, Allowance, Limit, Timeout, allowance, by_history, seconds, took_too_long};
 use super::dispatcher::State;
 use crate::history::recent_passes;
 use crate::outcome::{Outcome, Phase};
@@ -189,9 +189,12 @@ impl State<'_> {
             let tell_at = *slot.watch.tell_at.get_or_insert(slow);
             if took >= tell_at {
                 slot.watch.tell_at = Some(tell_at * 2);
-                let place = slot.board.read().place();
-                let text =
-                    format!("slow: {} runs for {} now, {place} ({})", brief.node_id, seconds(tell_at), slot.name);
+                let doing = slot.board.read();
+                let (place, name) = (doing.place(), slot.name.clone());
+                let mut text = format!("slow: {} runs for {} now, {place} ({name})", brief.node_id, seconds(tell_at));
+                if let Some(hint) = self.hint(&doing) {
+                    text.push_str(&format!("; {hint}"));
+                }
                 self.run.sinks.report.note(&text);
             }
         }
@@ -258,7 +261,7 @@ impl State<'_> {
         let Some((_, span)) = self.run.policy.limits.total.take_if(|(at, _)| now >= *at) else {
             return;
         };
-        let reason = format!("the run took longer than --timeout-total {}", seconds(span));
+        let reason = took_too_long(span);
         self.run.sinks.report.note(&reason);
         self.stop(Ending::Interrupted { reason: reason.clone(), exit_code: None });
         for index in 0..self.slots.len() {
@@ -289,8 +292,8 @@ impl State<'_> {
         if self.stopped.is_none() {
             let back = slot.take_back();
             slot.close();
-            if self.run.host.is_shared() && !back.is_empty() {
-                self.queue.push_front(back.into());
+            if self.run.host.is_shared() {
+                self.give_back(back.into());
             } else {
                 slot.backlog.extend(back);
             }

@@ -1,11 +1,12 @@
 //! Owns how requested items become units of work and how a unit is split. Pure.
 //!
-//! A unit is a run of neighbouring items of one file, or all items of one
-//! xdist group wherever they stand; workers pull units in input order, so that
+//! A unit is a run of neighbouring items of one file that need the same, or all items
+//! that stay together wherever they stand; workers pull units in input order, so that
 //! the fixtures of a module are set up once where that is possible.
 
 use std::collections::{HashMap, VecDeque};
 
+use super::ties::Ties;
 use crate::server::BriefItem;
 use crate::test_id::{TestId, file_of};
 
@@ -22,14 +23,13 @@ pub(super) struct Numbers {
 }
 
 /// The units of `order`, in order of their first items.
-pub(super) fn units(order: &[u32], items: &[BriefItem]) -> VecDeque<Unit> {
+pub(super) fn units(order: impl IntoIterator<Item = u32>, items: &[BriefItem], ties: &Ties) -> VecDeque<Unit> {
     let mut units: VecDeque<Unit> = VecDeque::new();
-    let mut groups: HashMap<&str, usize> = HashMap::new();
-    let mut open: Option<(&str, usize)> = None;
-    for &number in order {
-        let item = &items[number as usize];
-        if let Some(group) = item.group.as_deref() {
-            let unit = *groups.entry(group).or_insert_with(|| {
+    let mut bonds: HashMap<u32, usize> = HashMap::new();
+    let mut open: Option<(&str, u32, usize)> = None;
+    for number in order {
+        if let Some(bond) = ties.bond(number) {
+            let unit = *bonds.entry(bond).or_insert_with(|| {
                 units.push_back(Unit::new());
                 units.len() - 1
             });
@@ -37,12 +37,14 @@ pub(super) fn units(order: &[u32], items: &[BriefItem]) -> VecDeque<Unit> {
             open = None;
             continue;
         }
-        let file = file_of(&item.node_id);
+        let file = file_of(&items[number as usize].node_id);
         match open {
-            Some((open_file, unit)) if open_file == file => units[unit].push_back(number),
+            Some((open_file, one, unit)) if open_file == file && ties.needs.are_alike(one, number) => {
+                units[unit].push_back(number);
+            }
             _ => {
                 units.push_back(Unit::from([number]));
-                open = Some((file, units.len() - 1));
+                open = Some((file, number, units.len() - 1));
             }
         }
     }
@@ -51,13 +53,15 @@ pub(super) fn units(order: &[u32], items: &[BriefItem]) -> VecDeque<Unit> {
 
 /// Cuts the longest units until there is one for each of `workers`, or nothing
 /// left to cut.
-pub(super) fn spread(mut units: VecDeque<Unit>, workers: usize, items: &[BriefItem]) -> VecDeque<Unit> {
+pub(super) fn spread(mut units: VecDeque<Unit>, workers: usize, items: &[BriefItem], ties: &Ties) -> VecDeque<Unit> {
+    let is_whole = |unit: &Unit| unit.front().is_some_and(|&first| ties.bond(first).is_some());
     while units.len() < workers {
-        let longest = (0..units.len()).rev().max_by_key(|&index| units[index].len());
+        let splittable = (0..units.len()).rev().filter(|&index| !is_whole(&units[index]));
+        let longest = splittable.max_by_key(|&index| units[index].len());
         let cut_at = longest.and_then(|index| {
             let unit = units[index].make_contiguous();
             let (first, rest) = unit.split_first()?;
-            cut(rest, Some(*first), items).map(|at| (index, at + 1)).filter(|_| !rest.is_empty())
+            cut(rest, Some(*first), items, ties).map(|at| (index, at + 1)).filter(|_| !rest.is_empty())
         });
         let Some((index, at)) = cut_at else {
             return units;
@@ -70,14 +74,13 @@ pub(super) fn spread(mut units: VecDeque<Unit>, workers: usize, items: &[BriefIt
 
 /// Where to cut `waiting` (what a worker has not begun) so that its end goes to
 /// another worker: near the middle, rather between files or classes than inside
-/// one, never inside a group. `before` is the item that comes before the first.
+/// one, never between items that stay together. `before` is the item that comes before the first.
 /// `None`: it cannot be cut.
-pub(super) fn cut(waiting: &[u32], before: Option<u32>, items: &[BriefItem]) -> Option<usize> {
+pub(super) fn cut(waiting: &[u32], before: Option<u32>, items: &[BriefItem], ties: &Ties) -> Option<usize> {
     let middle = waiting.len() / 2;
-    let splits_group = |at: usize| {
+    let splits_bond = |at: usize| {
         let left = if at == 0 { before } else { Some(waiting[at - 1]) };
-        let group = |number: u32| items[number as usize].group.as_deref();
-        left.is_some_and(|left| group(left).is_some() && group(left) == group(waiting[at]))
+        left.is_some_and(|left| ties.bond(left).is_some() && ties.bond(left) == ties.bond(waiting[at]))
     };
     // How much is lost at a cut: nothing between files, little between classes.
     let cost = |at: usize| {
@@ -95,9 +98,9 @@ pub(super) fn cut(waiting: &[u32], before: Option<u32>, items: &[BriefItem]) -> 
     // Unbalanced by at most a quarter for the sake of a better place.
     let reach = waiting.len() / 4;
     let near = middle - reach..(middle + reach + 1).min(waiting.len());
-    near.filter(|&at| !splits_group(at))
+    near.filter(|&at| !splits_bond(at))
         .min_by_key(|&at| (cost(at), at.abs_diff(middle)))
-        .or_else(|| (0..waiting.len()).filter(|&at| !splits_group(at)).min_by_key(|&at| at.abs_diff(middle)))
+        .or_else(|| (0..waiting.len()).filter(|&at| !splits_bond(at)).min_by_key(|&at| at.abs_diff(middle)))
 }
 
 /// Which of `collected` (another process's ids, in its order) is each of

@@ -227,13 +227,13 @@ impl State<'_> {
         let retries = &mut self.run.retries;
         let brief = &self.run.items[item as usize];
         let delay = retries.delay(brief.marks.as_deref());
-        // Members of a group never run beside each other, and an interpreter of its own costs as much as many tests.
-        let at_end = retries.asked.when == RerunWhen::End || brief.group.is_some() || !self.run.host.is_shared();
+        // Their worker has what they need until its end, and an interpreter of its own costs as much as many tests.
+        let at_end = retries.asked.when == RerunWhen::End || self.run.ties.is_kept(item) || !self.run.host.is_shared();
         retries.made += 1;
         retries.earlier.entry(item).or_default().push(result);
         retries.waiting.push_back(Waiting { item, due: Instant::now() + delay, at_end, stress: false });
         let busy = self.slots.iter().filter(|slot| slot.status.is_none()).count();
-        if !at_end && delay.is_zero() && busy >= self.run.workers {
+        if !at_end && delay.is_zero() && busy >= self.most_workers {
             self.make_room();
         }
     }
@@ -245,9 +245,7 @@ impl State<'_> {
         if let Some(index) = open.min_by_key(|&index| self.slots[index].waiting()) {
             let back: Unit = self.slots[index].take_back().into();
             self.slots[index].close();
-            if !back.is_empty() {
-                self.queue.push_front(back);
-            }
+            self.give_back(back);
         }
     }
 
@@ -255,18 +253,19 @@ impl State<'_> {
     pub(super) fn start_reruns(&mut self) {
         while self.stopped.is_none() && self.run.retries.is_waiting() {
             let busy = self.slots.iter().filter(|slot| slot.status.is_none()).count();
-            if busy >= self.run.workers {
+            if busy >= self.most_workers {
                 return;
             }
             let more_to_begin =
                 !self.queue.is_empty() || self.slots.iter().any(|slot| slot.is_open() && slot.waiting() > 0);
             let now = Instant::now();
             let due = |waiting: &Waiting| waiting.due <= now && !(waiting.at_end && more_to_begin);
-            let retries = &mut self.run.retries;
+            let due = |waiting: &Waiting| due(waiting) && self.is_free([waiting.item]);
+            let retries = &self.run.retries;
             // A failure that is looked into goes before one that is looked for.
             let place = (retries.waiting.iter().position(|waiting| due(waiting) && !waiting.stress))
                 .or_else(|| retries.waiting.iter().position(due));
-            let Some(waiting) = place.and_then(|place| retries.waiting.remove(place)) else {
+            let Some(waiting) = place.and_then(|place| self.run.retries.waiting.remove(place)) else {
                 return;
             };
             if !waiting.stress && !self.run.retries.budget().has_time() {
@@ -275,7 +274,7 @@ impl State<'_> {
             }
             match self.new_worker(Unit::from([waiting.item])) {
                 Ok(index) if self.run.host.is_shared() => {
-                    self.slots[index].feed(1);
+                    self.feed(index, 1);
                     self.slots[index].close();
                 }
                 Ok(_) => {}

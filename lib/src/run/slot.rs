@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 
 use super::event::Event;
 use super::message::{Message, parse};
+use super::needs::Held;
 use super::overdue::Watch;
 use super::plan::{Numbers, Unit};
 use crate::server::Board;
@@ -46,6 +47,10 @@ pub(super) struct Slot {
     pub backlog: Unit,
     /// What it runs, and since when.
     pub running: Option<(u32, Instant)>,
+    /// What it holds until all that it set up is torn down.
+    pub staying: Held,
+    /// How much waited when nobody else could have any of it.
+    pub unmovable: Option<usize>,
     /// It was told that there is no next item for now.
     pub told_no_next: bool,
     /// Its process ended, with this wait status.
@@ -102,6 +107,8 @@ impl Slot {
             given: VecDeque::new(),
             backlog: Unit::new(),
             running: None,
+            staying: Held::new(),
+            unmovable: None,
             told_no_next: false,
             status: None,
             open_pipes: 2,

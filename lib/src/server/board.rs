@@ -1,5 +1,5 @@
-//! Owns the board: the page on which a worker notes what it is doing, read here
-//! while it runs or after it died. The shim's side is `shim/rpt_shim/board.py`.
+//! Owns the board: the page on which a process notes what it is doing, read here
+//! while it collects or runs, or after it died. The shim's side is `shim/rpt_shim/board.py`.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -37,13 +37,24 @@ impl Board {
 
     /// What stands there now.
     pub fn read(&self) -> Doing {
+        parse(&self.page())
+    }
+
+    /// The file or folder that is being collected, by its node id; empty before the first.
+    pub(super) fn collecting(&self) -> String {
+        text(&self.page())
+    }
+
+    fn page(&self) -> [u8; SIZE] {
         let mut page = [0; SIZE];
         // A page that cannot be read says nothing.
-        if self.0.read_exact_at(&mut page, 0).is_err() {
-            return Doing::default();
-        }
-        parse(&page)
+        if self.0.read_exact_at(&mut page, 0).is_err() { [0; SIZE] } else { page }
     }
+}
+
+fn text(page: &[u8; SIZE]) -> String {
+    let length = usize::from(u16::from_le_bytes([page[2], page[3]])).min(SIZE - 4);
+    String::from_utf8_lossy(&page[4..4 + length]).into_owned()
 }
 
 fn parse(page: &[u8; SIZE]) -> Doing {
@@ -59,10 +70,9 @@ fn parse(page: &[u8; SIZE]) -> Doing {
         3 => Some(Outcome::Skipped),
         _ => None,
     };
-    let length = usize::from(u16::from_le_bytes([page[2], page[3]])).min(SIZE - 4);
-    let fixture = String::from_utf8_lossy(&page[4..4 + length]).into_owned();
+    let fixture = text(page);
     // The name stays after the last tear-down.
-    Doing { phase, call, fixture: (length > 0 && phase.is_some()).then_some(fixture) }
+    Doing { phase, call, fixture: (!fixture.is_empty() && phase.is_some()).then_some(fixture) }
 }
 
 impl Doing {
@@ -161,5 +171,8 @@ mod tests {
         assert_eq!(board.read(), Doing::default());
         File::from(theirs).write_all_at(&page(2, 0, ""), 0).unwrap();
         assert_eq!(board.read().phase, Some(Phase::Call));
+        assert_eq!(board.collecting(), "");
+        board.0.write_all_at(&page(0, 0, "tests/test_a.py"), 0).unwrap();
+        assert_eq!((board.collecting().as_str(), board.read()), ("tests/test_a.py", Doing::default()));
     }
 }

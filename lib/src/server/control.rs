@@ -50,7 +50,7 @@ pub enum Protocol {
 }
 
 /// How a worker works.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Manner {
     /// Stop after so many failures; 0: never.
     pub maxfail: u32,
@@ -62,6 +62,8 @@ pub struct Manner {
     pub detect_leaks: bool,
     /// Say pytest's own reports, too.
     pub reports: bool,
+    /// Variables of the run's set-up commands.
+    pub environment: Vec<(String, String)>,
 }
 
 /// What is asked of the shim.
@@ -77,6 +79,11 @@ pub enum Request {
     },
     /// Say what the collection depended on.
     Dependencies,
+    /// Say which items use fixtures that are set up once for many files.
+    Fixtures {
+        /// Names of fixtures that one worker has at a time.
+        exclusive: Vec<String>,
+    },
     /// Say what -k and -m look at, after the items were described in full.
     Selectors,
     /// Fork a worker; its pipes travel with the request.
@@ -259,6 +266,17 @@ pub struct Warning {
 #[derive(Deserialize)]
 struct Items<T> {
     items: Vec<T>,
+}
+
+/// Items that use one fixture.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct UsedFixture {
+    /// The fixture's name.
+    pub name: String,
+    /// It was named exclusive.
+    pub is_exclusive: bool,
+    /// Runs of items: the first one's number, and how many.
+    pub runs: Vec<(u32, u32)>,
 }
 
 /// The sending half.

@@ -8,14 +8,14 @@ mod rules;
 mod shim;
 
 use std::io::{IsTerminal, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Receiver, after, never, select};
+use crossbeam_channel::{Receiver, after, at, never, select};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
@@ -25,7 +25,7 @@ use thiserror::Error;
 pub use board::{Board, Doing};
 pub use control::{
     Collected, ControlReader, ControlWriter, FromServer, Identity, Manner, Protocol, Request, RunEnding, SkippedFile,
-    Warning,
+    UsedFixture, Warning,
 };
 pub use handoff::{attach, socket_path};
 pub use rules::{Marks, Rules};
@@ -57,6 +57,17 @@ pub enum ServerError {
     },
 }
 
+/// Its time was over before it had collected.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("time was over while pytest was {doing}")]
+pub struct Overdue {
+    /// `collecting tests/test_api.py`
+    pub doing: String,
+}
+
+/// How long a process that takes too long may take to end when it is asked to.
+const OVERDUE_GRACE: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// How Python is started.
 #[derive(Debug, Clone)]
 pub struct Launch<'a> {
@@ -66,8 +77,8 @@ pub struct Launch<'a> {
     pub args: &'a [String],
     /// Those of them that shape every process of a run: no paths, no `-k`, no `-m`.
     pub options: &'a [String],
-    /// For a worker in an interpreter of its own: who it is.
-    pub identity: Option<&'a Identity>,
+    /// For a worker in an interpreter of its own: who it is, and further variables.
+    pub identity: Option<(&'a Identity, &'a [(String, String)])>,
     /// The user's terminal stays connected (`-n 0`), and pytest's own output goes to stderr.
     pub terminal: bool,
     /// What is remembered of the collection, and what of the suite it is.
@@ -139,6 +150,7 @@ pub struct Starting {
     terminal: bool,
     writer: ControlWriter,
     reader: ControlReader,
+    board: Board,
 }
 
 /// Starts Python with the shim. It imports and collects while the caller does
@@ -146,8 +158,11 @@ pub struct Starting {
 pub fn start(launch: &Launch) -> Result<Starting, ServerError> {
     let failed = |source| ServerError::Start { python: launch.python.to_path_buf(), source };
     let (ours, theirs) = UnixStream::pair().map_err(failed)?;
-    // Everything else is close-on-exec; this one descriptor is meant to be inherited.
-    fcntl(&theirs, FcntlArg::F_SETFD(FdFlag::empty())).map_err(|error| failed(error.into()))?;
+    let (board, their_board) = Board::new().map_err(failed)?;
+    // Everything else is close-on-exec; these two descriptors are meant to be inherited.
+    for inherited in [theirs.as_fd(), their_board.as_fd()] {
+        fcntl(inherited, FcntlArg::F_SETFD(FdFlag::empty())).map_err(|error| failed(error.into()))?;
+    }
     let mut command = Command::new(launch.python);
     command.arg("-c").arg(shim::BOOT).arg(theirs.as_raw_fd().to_string());
     if std::env::var_os("PYTHONHASHSEED").is_none_or(|value| value.is_empty()) {
@@ -170,13 +185,15 @@ pub fn start(launch: &Launch) -> Result<Starting, ServerError> {
         command.process_group(0);
         Some(output)
     };
-    if let Some(identity) = launch.identity {
+    if let Some((identity, environment)) = launch.identity {
         command.envs(identity.environment());
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
     }
     let began =
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
     let child = command.spawn().map_err(failed)?;
-    drop((command, theirs));
+    let board_number = their_board.as_raw_fd();
+    drop((command, theirs, their_board));
     let printed = printed.map(|mut output| {
         std::thread::spawn(move || {
             let mut bytes = Vec::new();
@@ -186,8 +203,8 @@ pub fn start(launch: &Launch) -> Result<Starting, ServerError> {
         })
     });
     let (mut writer, reader) = control::split(ours).map_err(failed)?;
-    writer.send_boot(&shim::boot(launch, began))?;
-    Ok(Starting { started: Started { child, printed }, terminal: launch.terminal, writer, reader })
+    writer.send_boot(&shim::boot(launch, began, board_number))?;
+    Ok(Starting { started: Started { child, printed }, terminal: launch.terminal, writer, reader, board })
 }
 
 impl Starting {
@@ -199,12 +216,25 @@ impl Starting {
     /// Waits until it has collected. Where pytest ended before, the error carries
     /// pytest's own text and exit code; where an interrupt came before, it is that
     /// [`Interrupted`], and the process is gone.
-    pub fn ready(mut self, interrupts: &Receiver<Interrupted>) -> anyhow::Result<Server> {
-        let (answer, interrupted) = self.wait_for_answer(interrupts);
-        if let Some(interrupted) = interrupted {
+    pub fn ready(self, interrupts: &Receiver<Interrupted>) -> anyhow::Result<Server> {
+        self.ready_until(interrupts, None)
+    }
+
+    /// The same, but until then: where it has not collected by `until` the error is
+    /// [`Overdue`], and the process is gone.
+    pub fn ready_until(
+        mut self,
+        interrupts: &Receiver<Interrupted>,
+        until: Option<std::time::Instant>,
+    ) -> anyhow::Result<Server> {
+        let (answer, stopped) = self.wait_for_answer(interrupts, until);
+        if let Some(stopped) = stopped {
             drop((self.writer, self.reader));
             self.started.wait()?;
-            return Err(interrupted.into());
+            return Err(match stopped {
+                Stopped::Interrupted(interrupted) => interrupted.into(),
+                Stopped::Overdue(overdue) => overdue.into(),
+            });
         }
         match answer? {
             Some(FromServer::Collected(collected)) => Ok(Server {
@@ -233,23 +263,37 @@ impl Starting {
     fn wait_for_answer(
         &mut self,
         interrupts: &Receiver<Interrupted>,
-    ) -> (Result<Option<FromServer>, ServerError>, Option<Interrupted>) {
+        until: Option<std::time::Instant>,
+    ) -> (Result<Option<FromServer>, ServerError>, Option<Stopped>) {
         let pid = Pid::from_raw(self.started.child.id() as i32);
-        let (reader, terminal) = (&mut self.reader, self.terminal);
+        let (reader, terminal, board) = (&mut self.reader, self.terminal, &self.board);
         let (sender, answers) = crossbeam_channel::bounded(1);
         std::thread::scope(|scope| {
             scope.spawn(move || sender.send(reader.next()));
-            let mut interrupted: Option<Interrupted> = None;
+            let mut stopped: Option<Stopped> = None;
             let mut too_late = never();
+            let mut overdue = until.map_or_else(never, at);
             loop {
                 select! {
                     recv(answers) -> answer => {
                         let gone = || Err(ServerError::Connection { reason: "its reader ended".into() });
-                        return (answer.unwrap_or_else(|_| gone()), interrupted);
+                        return (answer.unwrap_or_else(|_| gone()), stopped);
                     }
-                    recv(interrupts) -> came => match (came, interrupted) {
+                    recv(overdue) -> _ => {
+                        overdue = never();
+                        if stopped.is_none() {
+                            let doing = match board.collecting() {
+                                place if place.is_empty() => "starting and loading plugins and conftests".to_string(),
+                                place => format!("collecting {place}"),
+                            };
+                            stopped = Some(Stopped::Overdue(Overdue { doing }));
+                            too_late = after(OVERDUE_GRACE);
+                            let _ = kill(pid, Signal::SIGINT);
+                        }
+                    }
+                    recv(interrupts) -> came => match (came, &stopped) {
                         (Ok(came), None) => {
-                            interrupted = Some(came);
+                            stopped = Some(Stopped::Interrupted(came));
                             too_late = after(GRACE);
                             if !(terminal && came.typed) {
                                 // It may have ended just now.
@@ -263,6 +307,12 @@ impl Starting {
             }
         })
     }
+}
+
+/// Why a process that had not collected yet was ended.
+enum Stopped {
+    Interrupted(Interrupted),
+    Overdue(Overdue),
 }
 
 /// Ends a process and its group, as far as they are there.
@@ -328,6 +378,14 @@ impl Server {
         Ok(self.reader.message::<Reports>()?.reports)
     }
 
+    /// Which items use fixtures that are set up once for many files: those of the project
+    /// of session and package scope that are not autouse, and those named `exclusive`.
+    pub fn fixtures(&mut self, exclusive: Vec<String>) -> Result<Vec<UsedFixture>, ServerError> {
+        self.writer.send(&Request::Fixtures { exclusive }, &[])?;
+        let FixtureTable { fixtures } = self.reader.message()?;
+        Ok(fixtures)
+    }
+
     /// Asks for all items with everything pytest knows; read them with
     /// [`ControlReader::chunk`] until it gives `None`.
     pub fn ask_full_items(&mut self) -> Result<(), ServerError> {
@@ -383,6 +441,12 @@ struct SelectorTable {
     selectors: Vec<Selector>,
 }
 
+/// The answer to [`Request::Fixtures`].
+#[derive(Deserialize)]
+struct FixtureTable {
+    fixtures: Vec<UsedFixture>,
+}
+
 /// An item as running needs it.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 pub struct BriefItem {
@@ -391,7 +455,7 @@ pub struct BriefItem {
     /// The name of its xdist_group mark.
     #[serde(default)]
     pub group: Option<Box<str>>,
-    /// What its marks say of limits and reruns.
+    /// What its marks say of running it.
     #[serde(default)]
     pub marks: Option<Box<Marks>>,
     /// Where it is defined, where that was asked for.

@@ -1,5 +1,5 @@
-//! Owns what pytest's configuration and marks say about time limits and reruns, as
-//! the shim sends it. The shim's side is `shim/rpt_shim/marks.py`.
+//! Owns what pytest's configuration and marks say about time limits, reruns and what
+//! tests share, as the shim sends it. The shim's side is `shim/rpt_shim/marks.py`.
 
 use serde::Deserialize;
 
@@ -39,6 +39,12 @@ pub struct Marks {
     pub only_rerun: Option<Vec<String>>,
     /// `flaky(rerun_except=…)`
     pub rerun_except: Option<Vec<String>>,
+    /// `rpt_uses(name, …)`: resources.
+    pub uses: Vec<String>,
+    /// `rpt_exclusive(name, …)`: fixtures that one worker has at a time.
+    pub exclusive: Vec<String>,
+    /// `rpt_serial`: it runs alone.
+    pub serial: bool,
     /// A mark that cannot be read, and why.
     pub problem: Option<String>,
 }

@@ -9,11 +9,12 @@ use super::{Launch, Watch};
 pub(super) const BOOT: &str = include_str!("../../shim/boot.py");
 
 /// The shim's modules in the order in which they may import each other.
-const MODULES: [(&str, &str); 20] = [
+const MODULES: [(&str, &str); 21] = [
     ("interpreter", include_str!("../../shim/rpt_shim/interpreter.py")),
     ("wire", include_str!("../../shim/rpt_shim/wire.py")),
     ("marks", include_str!("../../shim/rpt_shim/marks.py")),
     ("inventory", include_str!("../../shim/rpt_shim/inventory.py")),
+    ("sharing", include_str!("../../shim/rpt_shim/sharing.py")),
     ("reports", include_str!("../../shim/rpt_shim/reports.py")),
     ("surroundings", include_str!("../../shim/rpt_shim/surroundings.py")),
     ("identity", include_str!("../../shim/rpt_shim/identity.py")),
@@ -48,16 +49,24 @@ struct Settings<'a> {
     watched_since: Option<f64>,
     /// The only files to collect; none: all.
     only: Option<&'a [String]>,
+    /// The descriptor of the page on which it notes what it collects.
+    board: i32,
 }
 
 /// The boot message for a process that is started so, at `began` in seconds since the epoch.
-pub(super) fn boot<'a>(launch: &Launch<'a>, began: f64) -> Boot<'a> {
+pub(super) fn boot<'a>(launch: &Launch<'a>, began: f64, board: i32) -> Boot<'a> {
     let (watched_since, only) = match launch.watch {
         Watch::Nothing => (None, None),
         Watch::Everything => (Some(began), None),
         Watch::Only(files) => (Some(began), Some(files)),
     };
-    let settings =
-        Settings { args: launch.args, options: launch.options, identity: launch.identity, watched_since, only };
+    let settings = Settings {
+        args: launch.args,
+        options: launch.options,
+        identity: launch.identity.map(|(identity, _)| identity),
+        watched_since,
+        only,
+        board,
+    };
     Boot { modules: MODULES, settings }
 }

@@ -15,10 +15,10 @@ const PARTS: [u64; 6] = [1, 2, 4, 8, 16, 64];
 /// The shard of each unit, with the lightest fullest shard of several ways to cut modules.
 pub(super) fn balanced(subjects: &[Subject], units: &[Unit], estimates: &Estimates, shards: usize) -> Vec<u32> {
     let own: Vec<u64> = units.iter().map(|unit| load_of(unit, estimates)).collect();
-    let modules = Modules::of(subjects, units, estimates);
-    if modules.costs.is_empty() {
+    if !estimates.any_module() {
         return balance::balance(&own, shards);
     }
+    let modules = Modules::of(subjects, units, estimates);
     let alone: Vec<u64> = own.iter().zip(&modules.of_units).map(|(own, of)| own + modules.cost(of)).collect();
     let mut best = balance::balance(&alone, shards);
     let mut least = modules.fullest(&own, &best, shards);
@@ -54,7 +54,7 @@ impl Modules {
         let mut of_units = Vec::with_capacity(units.len());
         for unit in units {
             let mut needed = Vec::new();
-            for &member in &unit.members {
+            for &member in unit.members {
                 let file = file_of(subjects[member].node_id);
                 let cost = estimates.module_us(file);
                 if cost > 0 {

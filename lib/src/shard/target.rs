@@ -41,7 +41,8 @@ pub fn shards_for(subjects: &[Subject], estimates: &Estimates, keep: Keep, targe
         return Err(TargetError::NothingKnown);
     }
     let target_ms = milliseconds(target_us);
-    let units = units_of(subjects, &sorted_by_id(subjects), keep);
+    let mut gathered = Vec::new();
+    let units = units_of(subjects, &sorted_by_id(subjects), keep, &mut gathered);
     let alone = |unit: &Unit| {
         let files: HashSet<&str> = unit.members.iter().map(|&member| file_of(subjects[member].node_id)).collect();
         let set_up = files.into_iter().map(|file| estimates.module_us(file)).sum::<u64>() + estimates.session_us();

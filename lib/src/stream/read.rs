@@ -4,7 +4,7 @@ use std::io::Read;
 
 use serde::Deserialize;
 
-use super::msgpack::{Scan, scan};
+use super::msgpack::{self, Scan, scan};
 use super::{Form, MAX_RECORD_BYTES, StreamError};
 use crate::record::Kind;
 
@@ -15,6 +15,8 @@ pub struct Reader<R> {
     buffer: Vec<u8>,
     /// Where the next record begins in `buffer`.
     start: usize,
+    /// Whether what was handed out stays in `buffer`.
+    keeps: bool,
     ended: bool,
     number: u64,
 }
@@ -25,7 +27,7 @@ const CHUNK: usize = 64 << 10;
 impl<R: Read> Reader<R> {
     /// A reader over `source`; the form is told by its first byte.
     pub fn new(source: R) -> Reader<R> {
-        Reader { source, form: None, buffer: Vec::new(), start: 0, ended: false, number: 0 }
+        Reader { source, form: None, buffer: Vec::new(), start: 0, keeps: false, ended: false, number: 0 }
     }
 
     /// The form of the stream; `None` until something was read, or when it is empty.
@@ -40,15 +42,17 @@ impl<R: Read> Reader<R> {
 
     /// The next record's own bytes (JSON and ids without the line's end).
     pub fn next_record(&mut self) -> Result<Option<&[u8]>, StreamError> {
-        let Some(form) = self.find_form()? else {
-            return Ok(None);
-        };
-        let found = match form {
-            Form::Msgpack => self.next_msgpack()?,
-            Form::Json => self.next_json()?,
-            Form::Ids => self.next_id()?,
-        };
-        Ok(found.map(|(from, to)| &self.buffer[from..to]))
+        Ok(self.next_span()?.map(|(from, to)| &self.buffer[from..to]))
+    }
+
+    /// Where the next record is in `buffer`.
+    fn next_span(&mut self) -> Result<Option<(usize, usize)>, StreamError> {
+        match self.find_form()? {
+            None => Ok(None),
+            Some(Form::Msgpack) => self.next_msgpack(),
+            Some(Form::Json) => self.next_json(),
+            Some(Form::Ids) => self.next_id(),
+        }
     }
 
     /// The next record's envelope, and its own bytes.
@@ -195,13 +199,15 @@ impl<R: Read> Reader<R> {
         (from, from + length)
     }
 
-    /// Reads more, after dropping what was handed out.
+    /// Reads more, after dropping what was handed out and need not be kept.
     fn fill(&mut self) -> Result<(), StreamError> {
         if self.buffer.len() - self.start > MAX_RECORD_BYTES {
             return Err(StreamError::TooLong { number: self.number + 1 });
         }
-        self.buffer.drain(..self.start);
-        self.start = 0;
+        if !self.keeps {
+            self.buffer.drain(..self.start);
+            self.start = 0;
+        }
         let kept = self.buffer.len();
         // Never more than one chunk: what is made room for is zeroed, and a pipe fills little of it.
         self.buffer.resize(kept + CHUNK, 0);
@@ -237,6 +243,7 @@ pub struct Input {
     pub form: Option<Form>,
     /// The records in the order in which they came.
     pub records: Vec<RawRecord>,
+    /// The stream as it came.
     bytes: Vec<u8>,
 }
 
@@ -295,18 +302,14 @@ pub(crate) fn decode<T: serde::de::DeserializeOwned>(form: Form, bytes: &[u8], n
 /// Reads all of `source`. Nothing is dropped: what cannot be read is an error
 /// that names its record.
 pub fn read_all(source: impl Read) -> Result<Input, StreamError> {
-    let mut reader = Reader::new(source);
-    let mut input = Input { form: None, records: Vec::new(), bytes: Vec::new() };
-    while let Some(bytes) = reader.next_record()? {
-        let from = input.bytes.len();
-        input.bytes.extend_from_slice(bytes);
-        let span = (from, input.bytes.len());
-        let form = reader.form().unwrap_or(Form::Ids);
-        let record = envelope(form, &input.bytes[from..], reader.number())?;
-        input.records.push(RawRecord { span, ..record });
+    let mut reader = Reader { keeps: true, ..Reader::new(source) };
+    let mut records = Vec::new();
+    while let Some(span) = reader.next_span()? {
+        let form = reader.form.unwrap_or(Form::Ids);
+        let record = envelope(form, &reader.buffer[span.0..span.1], reader.number)?;
+        records.push(RawRecord { span, ..record });
     }
-    input.form = reader.form();
-    Ok(input)
+    Ok(Input { form: reader.form, records, bytes: reader.buffer })
 }
 
 /// The envelope of one record; its span is left empty.
@@ -317,7 +320,15 @@ fn envelope(form: Form, bytes: &[u8], number: u64) -> Result<RawRecord, StreamEr
             let id = std::str::from_utf8(bytes).map_err(|_| malformed("the id is not UTF-8"))?;
             Envelope { kind: Kind::Test, node_id: Some(id.into()), group: None }
         }
-        Form::Json | Form::Msgpack => decode(form, bytes, number)?,
+        Form::Json => decode(form, bytes, number)?,
+        Form::Msgpack => match msgpack::fields(bytes) {
+            Some(fields) => Envelope {
+                kind: Kind::of(fields.kind),
+                node_id: fields.node_id.map(Box::from),
+                group: fields.group.map(Box::from),
+            },
+            None => decode(form, bytes, number)?,
+        },
     };
     if found.node_id.is_none() && matches!(found.kind, Kind::Test | Kind::Started | Kind::Result) {
         return Err(malformed("missing field `node_id`"));

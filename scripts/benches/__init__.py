@@ -1,0 +1,1 @@
+"""The tables that scripts/bench prints, a module for each kind."""
