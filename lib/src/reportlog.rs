@@ -78,12 +78,15 @@ pub fn of_death(result: &TestResult) -> String {
         Some(location) => (location.path.to_string(), location.line),
         None => (TestId::parse(&result.node_id).file.to_string(), None),
     };
+    let id = TestId::parse(&result.node_id);
+    let params = id.params.map(|params| format!("[{params}]")).unwrap_or_default();
+    let name = format!("{}{params}", id.names.replace("::", "."));
     let cause = result.cause.as_deref().unwrap_or_default();
     let longrepr = format!("{cause}\n{}", result.message.as_deref().unwrap_or_default());
     let seconds = result.duration_ms / 1000.0;
     json!({
         "nodeid": result.node_id,
-        "location": [path, line, TestId::parse(&result.node_id).names],
+        "location": [path, line, name],
         "keywords": {},
         "outcome": "failed",
         "longrepr": longrepr.trim(),
@@ -132,7 +135,7 @@ mod tests {
         let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(lines.len(), 4, "{text}");
         assert_eq!(lines[1]["longrepr"], "exit 3\nit ended");
-        assert_eq!(lines[1]["location"], json!(["a/t.py", null, "C::f[1]"]));
+        assert_eq!(lines[1]["location"], json!(["a/t.py", null, "C.f[1]"]));
         assert_eq!(lines[2]["outcome"], "failed");
         assert_eq!(lines[3]["exitstatus"], 1);
     }

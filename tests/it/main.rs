@@ -36,4 +36,5 @@ mod run;
 mod shard;
 mod sharing;
 mod timeout;
+mod view;
 mod watchdog;

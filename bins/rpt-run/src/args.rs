@@ -57,7 +57,7 @@ pub(crate) struct Args {
     #[arg(long, value_enum)]
     format: Option<Format>,
     /// No report, only records and errors
-    #[arg(short, long)]
+    #[arg(long)]
     quiet: bool,
     /// Colours of the report
     #[arg(long, value_enum, default_value_t)]
@@ -106,6 +106,7 @@ impl From<Args> for RunOptions {
             continue_on_collection_errors: args.continue_on_collection_errors,
             history: args.history,
             no_history: args.no_history,
+            show: args.reports.show(),
             files: args.reports.into(),
             events: args.events,
             format: args.format,

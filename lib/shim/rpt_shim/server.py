@@ -412,6 +412,10 @@ class Server:
         work, results = fds[:2]
         # 0: rpt counts by itself.
         session.config.option.maxfail = request["manner"]["maxfail"]
+        option: Any = session.config.option
+        if request["manner"]["tb"] is not None:
+            option.tbstyle = request["manner"]["tb"]
+        option.verbose += request["manner"]["verbosity"]
         board = Board(fds[4])
         os.close(fds[4])
         # What the run's set-up commands passed on.

@@ -182,6 +182,8 @@ impl State<'_> {
             stacks_signal: STACKS as i32,
             detect_leaks: self.run.policy.detect_leaks,
             reports: self.run.policy.reports,
+            tb: self.run.policy.tb,
+            verbosity: self.run.policy.verbosity,
             environment: self.run.environment.clone(),
         };
         let mut slot = self.run.host.start_worker(index, identity, manner, given, &self.run.events.0)?;

@@ -75,6 +75,8 @@ impl Run<'_> {
             max_crashes: care.max_crashes,
             detect_leaks: care.detect_leaks,
             reports: false,
+            tb: None,
+            verbosity: 0,
             crashes: 0,
         }
     }

@@ -11,6 +11,7 @@ use crate::history::RunHead;
 use crate::junit::{Family, JunitFile, Suite};
 use crate::record::TestResult;
 use crate::report::github::GitHub;
+use crate::report::outputs::OutputDir;
 use crate::reportlog::ReportLog;
 use crate::server::Warning;
 
@@ -25,6 +26,8 @@ pub struct ReportFiles {
     pub github: OnGitHub,
     /// pytest-reportlog's lines.
     pub reportlog: Option<PathBuf>,
+    /// A file for each failing test.
+    pub output_dir: Option<PathBuf>,
 }
 
 /// `--github`.
@@ -63,6 +66,7 @@ pub(super) struct Files {
     on_github: bool,
     github: Option<GitHub>,
     reportlog: Option<ReportLog>,
+    outputs: Option<OutputDir>,
     /// What could not be written.
     problems: Vec<String>,
 }
@@ -77,8 +81,11 @@ impl Files {
             .reportlog
             .as_deref()
             .map(|path| ReportLog::create(path).map_err(|error| Fault::usage(unwritable("--reportlog", path, &error))));
-        let (junit, reportlog) = (junit.transpose()?, reportlog.transpose()?);
-        Ok(Files { junit, reportlog, on_github: asked.github.is_meant(), ..Files::default() })
+        let outputs = asked.output_dir.as_deref().map(|path| {
+            OutputDir::create(path).map_err(|error| Fault::usage(unwritable("--output-dir", path, &error)))
+        });
+        let (junit, reportlog, outputs) = (junit.transpose()?, reportlog.transpose()?, outputs.transpose()?);
+        Ok(Files { junit, reportlog, outputs, on_github: asked.github.is_meant(), ..Files::default() })
     }
 
     /// Whether pytest's own reports are wanted.
@@ -135,6 +142,12 @@ impl Files {
             self.junit = None;
         }
         self.log(|log| log.result(result));
+        if let Some(outputs) = &self.outputs
+            && let Err(error) = outputs.result(result)
+        {
+            self.problems.push(unwritable("--output-dir", outputs.folder(), &error));
+            self.outputs = None;
+        }
         if let Some(github) = &mut self.github {
             github.result(result);
         }

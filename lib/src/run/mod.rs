@@ -45,7 +45,7 @@ use crate::interrupt::{self, Interrupted};
 use crate::project::{history_for_run, rootdir_option};
 use crate::python::{Context, find_python};
 use crate::record::{CollectError, RunComplete};
-use crate::report::{End, Report, View};
+use crate::report::{End, Report, Show, View};
 use crate::server::{self, BriefItem, Collected, Launch, Protocol, Server, Watch};
 use crate::settings::Dist;
 use crate::stream::{Form, OutputForm, Writer};
@@ -121,6 +121,8 @@ pub struct RunOptions {
     pub events: bool,
     /// The form of stdout.
     pub format: Option<Format>,
+    /// What pytest's own options ask of the report.
+    pub show: Show,
     /// Nothing on stderr but errors.
     pub quiet: bool,
     /// Colours.
@@ -322,6 +324,7 @@ impl<'a> Run<'a> {
             color: self.options.color,
             terminal_taken: self.options.workers == Workers::Exactly(0),
             explain_protocol: self.options.explain_protocol,
+            show: self.options.show.clone(),
         };
         self.files.begin(&self.head);
         let records = match self.on_stdout {
@@ -432,6 +435,8 @@ impl<'a> Run<'a> {
         let attended = !here && (collected.listens || collected.has_summary);
         let relay = if !here && collected.listens { Some(Relay::start(&mut writer)?) } else { None };
         let mut policy = self.policy(&collected, began);
+        policy.tb = self.options.show.tb.map(|tb| tb.name());
+        policy.verbosity = self.options.show.verbose;
         policy.reports = sinks.files.want_reports() || relay.is_some();
         let mut kept_writer = None;
         let mut attending = None;

@@ -17,6 +17,10 @@ pub(super) struct Policy {
     pub detect_leaks: bool,
     /// Somebody wants pytest's own reports.
     pub reports: bool,
+    /// `--tb`, where it was given.
+    pub tb: Option<&'static str>,
+    /// `-v`, so often.
+    pub verbosity: u8,
     /// So many there were.
     pub crashes: u32,
 }

@@ -62,6 +62,10 @@ pub struct Manner {
     pub detect_leaks: bool,
     /// Say pytest's own reports, too.
     pub reports: bool,
+    /// How tracebacks are written, where pytest's configuration does not decide.
+    pub tb: Option<&'static str>,
+    /// How much more is said than pytest's configuration asks for.
+    pub verbosity: u8,
     /// Variables of the run's set-up commands.
     pub environment: Vec<(String, String)>,
 }
