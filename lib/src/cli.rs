@@ -45,13 +45,16 @@ impl PytestArgs {
     /// All of pytest's arguments for a collection.
     pub fn collection_args(&self) -> Vec<String> {
         let mut args = self.context_args();
-        for (option, value) in [("-k", &self.keyword), ("-m", &self.marker)] {
-            if let Some(value) = value {
-                args.extend([option.to_string(), value.clone()]);
-            }
-        }
+        args.extend(self.filter_args());
         args.extend(self.paths.iter().cloned());
         args
+    }
+
+    /// `-k` and `-m`, where they were given.
+    pub fn filter_args(&self) -> Vec<String> {
+        let filters = [("-k", &self.keyword), ("-m", &self.marker)];
+        let given = filters.into_iter().filter_map(|(option, value)| Some([option.to_string(), value.clone()?]));
+        given.flatten().collect()
     }
 }
 

@@ -36,5 +36,6 @@ mod run;
 mod shard;
 mod sharing;
 mod timeout;
+mod verify;
 mod view;
 mod watchdog;

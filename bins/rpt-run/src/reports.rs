@@ -25,6 +25,9 @@ pub(crate) struct ReportArgs {
     /// Write what each failing test said and printed to a file of its own in this folder
     #[arg(long, value_name = "DIR")]
     output_dir: Option<PathBuf>,
+    /// Run plain pytest, too, and compare ids and outcomes one by one: exit code 1 if any differ
+    #[arg(long, conflicts_with_all = ["exitfirst", "maxfail"])]
+    verify: bool,
     #[command(flatten)]
     show: ShowArgs,
 }
@@ -75,6 +78,7 @@ impl From<ReportArgs> for ReportFiles {
             github: args.github,
             reportlog: args.reportlog,
             output_dir: args.output_dir,
+            verify: args.verify,
         }
     }
 }

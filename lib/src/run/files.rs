@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::sinks::Ended;
+use super::verify::Outcomes;
 use crate::cli::{Fault, say};
 use crate::history::RunHead;
 use crate::junit::{Family, JunitFile, Suite};
@@ -28,6 +29,8 @@ pub struct ReportFiles {
     pub reportlog: Option<PathBuf>,
     /// A file for each failing test.
     pub output_dir: Option<PathBuf>,
+    /// Compare with plain pytest.
+    pub verify: bool,
 }
 
 /// `--github`.
@@ -67,6 +70,8 @@ pub(super) struct Files {
     github: Option<GitHub>,
     reportlog: Option<ReportLog>,
     outputs: Option<OutputDir>,
+    /// Of every test, where plain pytest is asked, too.
+    outcomes: Option<Outcomes>,
     /// What could not be written.
     problems: Vec<String>,
 }
@@ -85,7 +90,13 @@ impl Files {
             OutputDir::create(path).map_err(|error| Fault::usage(unwritable("--output-dir", path, &error)))
         });
         let (junit, reportlog, outputs) = (junit.transpose()?, reportlog.transpose()?, outputs.transpose()?);
-        Ok(Files { junit, reportlog, outputs, on_github: asked.github.is_meant(), ..Files::default() })
+        let outcomes = asked.verify.then(Outcomes::new);
+        Ok(Files { junit, reportlog, outputs, outcomes, on_github: asked.github.is_meant(), ..Files::default() })
+    }
+
+    /// The outcomes to compare with plain pytest's.
+    pub(super) fn to_verify(&mut self) -> Option<Outcomes> {
+        self.outcomes.take()
     }
 
     /// Whether pytest's own reports are wanted.
@@ -142,6 +153,9 @@ impl Files {
             self.junit = None;
         }
         self.log(|log| log.result(result));
+        if let Some(outcomes) = &mut self.outcomes {
+            outcomes.insert(result.node_id.clone(), result.outcome);
+        }
         if let Some(outputs) = &self.outputs
             && let Err(error) = outputs.result(result)
         {

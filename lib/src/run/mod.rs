@@ -29,6 +29,7 @@ mod slot;
 mod stress;
 mod ties;
 mod together;
+mod verify;
 mod ward;
 
 use std::path::{Path, PathBuf};
@@ -38,7 +39,7 @@ use anyhow::Context as _;
 use crossbeam_channel::{Receiver, Sender};
 use sha2::{Digest, Sha256};
 
-use crate::cli::{Color, Fault, Format, PytestArgs, as_usage};
+use crate::cli::{Color, Fault, Format, PytestArgs, as_usage, one_line};
 use crate::exit::Exit;
 use crate::history::{Recorder, RunHasher, RunHead};
 use crate::interrupt::{self, Interrupted};
@@ -249,11 +250,7 @@ fn obtain_server(
         shape.insert(0, rootdir_option(rootdir, cwd));
     }
     let mut args = shape.clone();
-    for (option, value) in [("-k", &options.pytest.keyword), ("-m", &options.pytest.marker)] {
-        if let Some(value) = value {
-            args.extend([option.to_string(), value.clone()]);
-        }
-    }
+    args.extend(options.pytest.filter_args());
     args.extend(request.paths.iter().cloned());
     let terminal = options.workers == Workers::Exactly(0);
     let launch = Launch { python, args: &args, options: &shape, identity: None, terminal, watch: Watch::Nothing };
@@ -275,6 +272,11 @@ struct Run<'a> {
     files: Files,
     /// pytest's own exit code, where plugins had a say.
     overruled: Option<u8>,
+    /// pytest's options and paths, for plain pytest.
+    plain_args: Vec<String>,
+    paths: Vec<String>,
+    /// No ids were named: whatever plain pytest runs was meant.
+    asked_for_all: bool,
     sharing: Sharing,
 }
 
@@ -312,6 +314,9 @@ impl<'a> Run<'a> {
             ward: Ward::default(),
             files,
             overruled: None,
+            plain_args: collected.map_or_else(|| options.pytest.context_args(), |collected| collected.options.clone()),
+            paths: request.paths.clone(),
+            asked_for_all: request.ids.is_none(),
             sharing: Sharing::default(),
         }
     }
@@ -554,6 +559,26 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Whether plain pytest says the same of every test. Differences are told.
+    fn verified(&self, ours: &verify::Outcomes, sinks: &mut Sinks) -> anyhow::Result<bool> {
+        let cwd = std::env::current_dir().context("cannot read the current folder")?;
+        let python = find_python(self.options.pytest.python.as_deref(), &cwd).map_err(as_usage)?;
+        let mut args = self.plain_args.clone();
+        args.extend(self.options.pytest.filter_args());
+        args.extend(self.paths.iter().cloned());
+        sinks.report.note("verifying: plain pytest runs the same tests");
+        let theirs = verify::plain(&python, &args)?;
+        let differences = verify::differences(ours, &theirs, self.asked_for_all);
+        if differences.is_empty() {
+            let text = format!("verified: {} tests, the same ids and outcomes as plain pytest", ours.len());
+            sinks.report.last_word(text);
+        } else {
+            sinks.report.last_word(format!("{} differences to plain pytest:", differences.len()));
+            differences.iter().for_each(|line| sinks.report.last_word(one_line(line)));
+        }
+        Ok(differences.is_empty())
+    }
+
     /// Completes the record, the history and the report.
     fn finish(&mut self, mut sinks: Sinks, outcomes: Outcomes, began: Instant) -> anyhow::Result<Exit> {
         let exit = match (self.exit(&outcomes), self.overruled) {
@@ -562,6 +587,13 @@ impl<'a> Run<'a> {
             (Exit::Ok, Some(code)) if code != 0 => Exit::Chosen(code),
             (exit, _) => exit,
         };
+        let mut exit = exit;
+        if let (Some(ours), Exit::Ok | Exit::TestsFailed | Exit::Interrupted) = (sinks.files.to_verify(), exit)
+            && !matches!(outcomes.ending, Ending::Interrupted { .. })
+            && !self.verified(&ours, &mut sinks)?
+        {
+            exit = Exit::TestsFailed;
+        }
         let Outcomes { tally, ending } = outcomes;
         let mut totals = RunComplete {
             run_id: String::new(),
