@@ -178,6 +178,16 @@ pub fn as_usage(error: impl std::error::Error) -> Fault {
 /// `name: what: why` and turns it into its exit code. A reader that closed
 /// stdout ends the process quietly.
 pub fn main<Args: clap::Parser>(name: &str, body: impl FnOnce(Args) -> anyhow::Result<Exit>) -> ExitCode {
+    if let Some(kind) = crate::generated::asked(std::env::args_os()) {
+        let written = crate::generated::write::<Args>(name, &kind, &mut std::io::stdout().lock());
+        return match written {
+            Ok(()) => Exit::Ok.into(),
+            Err(error) => {
+                say(&format!("{name}: {error}"));
+                Exit::Usage.into()
+            }
+        };
+    }
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => return parse_failure(name, &error),

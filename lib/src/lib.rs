@@ -8,6 +8,7 @@ pub mod exit;
 pub mod expression;
 pub mod filter;
 pub mod flaky;
+mod generated;
 pub mod history;
 pub mod interrupt;
 pub mod inventory;

@@ -19,6 +19,7 @@ mod collect;
 mod crash;
 mod faults;
 mod filters;
+mod generated;
 mod github;
 mod handoff;
 mod history;
