@@ -95,7 +95,7 @@ impl Files {
     }
 
     /// The outcomes to compare with plain pytest's.
-    pub(super) fn to_verify(&mut self) -> Option<Outcomes> {
+    pub(super) fn take_outcomes(&mut self) -> Option<Outcomes> {
         self.outcomes.take()
     }
 

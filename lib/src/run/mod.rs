@@ -588,7 +588,7 @@ impl<'a> Run<'a> {
             (exit, _) => exit,
         };
         let mut exit = exit;
-        if let (Some(ours), Exit::Ok | Exit::TestsFailed | Exit::Interrupted) = (sinks.files.to_verify(), exit)
+        if let (Some(ours), Exit::Ok | Exit::TestsFailed | Exit::Interrupted) = (sinks.files.take_outcomes(), exit)
             && !matches!(outcomes.ending, Ending::Interrupted { .. })
             && !self.verified(&ours, &mut sinks)?
         {
