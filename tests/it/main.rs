@@ -32,6 +32,7 @@ mod order;
 mod pytest_options;
 mod quarantine;
 mod remembered;
+mod replay;
 mod rerun;
 mod run;
 mod shard;

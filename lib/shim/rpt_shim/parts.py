@@ -62,6 +62,12 @@ def notes(config: pytest.Config, items: list[pytest.Item]) -> list[tuple[int, st
     return found
 
 
+def seed(option: Any) -> int | None:
+    """pytest-randomly's, where it is there."""
+    found = getattr(option, "randomly_seed", None)
+    return found if isinstance(found, int) and abs(found) < 1 << 63 else None
+
+
 def _is_there(manager: Any, *names: str) -> bool:
     return any(manager.hasplugin(name) for name in names)
 

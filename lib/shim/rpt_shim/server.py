@@ -190,6 +190,7 @@ class Server:
             "rules": self.rules,
             "listens": relay.somebody_listens(config),
             "has_summary": relay.has_summary(config),
+            "randomly_seed": parts.seed(option),
             "notes": parts.notes(config, session.items),
         }
 

@@ -46,7 +46,7 @@ pub mod verdicts;
 pub use canonical::{RunHasher, is_run_id, micros};
 pub use durations::recent_passes;
 pub use export::ExportError;
-pub use head::RunHead;
+pub use head::{Circumstances, RunHead};
 pub use ingest::{IngestError, Ingested, IngestedRun, Tee, record_stream};
 pub use recorder::{Finished, Recorder};
 pub use runs::Run;

@@ -13,7 +13,7 @@ use super::append;
 const APPLICATION_ID: i64 = 0x7270_7468;
 
 /// One step for each version: step 0 makes version 1.
-const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3];
+const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4];
 
 /// The newest version.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
@@ -119,6 +119,11 @@ CREATE TABLE statistics (
     test INTEGER PRIMARY KEY,
     packed BLOB NOT NULL
 );
+";
+
+/// What a replay needs of a run: `replay::Circumstances`, as JSON.
+const VERSION_4: &str = "
+ALTER TABLE run ADD COLUMN circumstances TEXT;
 ";
 
 /// What a file holds, by its header.

@@ -169,7 +169,7 @@ impl State<'_> {
     /// Starts a worker that runs `share` first. Its place among the slots.
     pub(super) fn new_worker(&mut self, share: Unit) -> anyhow::Result<usize> {
         let index = self.slots.len();
-        let name = (0..)
+        let name = (self.run.first_worker..)
             .map(|number| format!("gw{number}"))
             .find(|name| !self.slots.iter().any(|slot| slot.status.is_none() && slot.name == *name));
         let identity =

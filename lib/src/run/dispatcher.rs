@@ -46,6 +46,8 @@ pub(super) struct Dispatcher<'a> {
     pub times: Vec<u64>,
     /// Variables of the run's set-up commands.
     pub environment: Vec<(String, String)>,
+    /// The number of the first worker: 0 but for a replay of one of several.
+    pub first_worker: usize,
     pub host: Host,
     /// The most workers at a time.
     pub workers: usize,

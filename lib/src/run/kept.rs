@@ -82,6 +82,7 @@ pub(super) fn start(
             identity: None,
             terminal: false,
             watch: Watch::Nothing,
+            environment: &[],
         };
         let mut server = server::start(&launch)?.ready_until(interrupts, until)?;
         let items = server.brief_items(located)?;

@@ -1,6 +1,7 @@
 //! Owns a run from beginning to end: which tests, which server, how workers are
 //! made, and what the run ends with. The loop itself is `dispatcher`.
 
+mod again;
 mod attending;
 mod balance;
 mod care;
@@ -39,9 +40,9 @@ use anyhow::Context as _;
 use crossbeam_channel::{Receiver, Sender};
 use sha2::{Digest, Sha256};
 
-use crate::cli::{Color, Fault, Format, PytestArgs, as_usage, one_line};
+use crate::cli::{Color, Fault, Format, PytestArgs, as_usage, one_line, say};
 use crate::exit::Exit;
-use crate::history::{Recorder, RunHasher, RunHead};
+use crate::history::{Circumstances, Recorder, RunHasher, RunHead};
 use crate::interrupt::{self, Interrupted};
 use crate::project::{history_for_run, rootdir_option};
 use crate::python::{Context, find_python};
@@ -52,6 +53,7 @@ use crate::settings::Dist;
 use crate::stream::{Form, OutputForm, Writer};
 use crate::tally::{Ending, Tally, exit_code};
 use crate::{outcome::Outcome, result, rounded_ms};
+use again::Again;
 use attending::Attending;
 use dispatcher::{Dispatcher, Outcomes};
 use event::Event;
@@ -63,6 +65,7 @@ use share::Sharing;
 use sinks::{Ended, Memory, Sinks};
 use ward::Ward;
 
+pub use again::Replay;
 pub use care::Care;
 pub use deadline::Timeout;
 pub use files::{OnGitHub, ReportFiles};
@@ -92,7 +95,7 @@ pub enum Exec {
 }
 
 /// What rpt-run was asked.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct RunOptions {
     /// What to run, and how pytest is started.
     pub pytest: PytestArgs,
@@ -114,6 +117,8 @@ pub struct RunOptions {
     pub continue_on_collection_errors: bool,
     /// The store; `None`: at rootdir.
     pub history: Option<PathBuf>,
+    /// Make a recorded run again.
+    pub replay: Option<Replay>,
     /// Remember nothing.
     pub no_history: bool,
     /// Files for other programs.
@@ -135,7 +140,16 @@ pub fn run(options: &RunOptions) -> anyhow::Result<Exit> {
     let began = Instant::now();
     let cwd = std::env::current_dir().context("cannot read the current folder")?;
     let on_stdout = Format::resolve_for_stage(options.format, Form::Json)?;
-    let request = Request::read(&options.pytest, &cwd)?;
+    let again = options.replay.as_ref().map(|asked| Again::read(asked, options, &cwd)).transpose()?;
+    if let Some(warning) = again.as_ref().and_then(Again::warning) {
+        say(&format!("rpt-run: {warning}"));
+    }
+    let replayed = again.as_ref().map(|again| again.options(options));
+    let options = replayed.as_ref().unwrap_or(options);
+    let request = match &again {
+        Some(again) => again.request(),
+        None => Request::read(&options.pytest, &cwd)?,
+    };
     if request.is_empty() && request.collect_errors.is_empty() && request.shard.is_none() {
         return Err(request::nothing_asked().into());
     }
@@ -167,10 +181,13 @@ pub fn run(options: &RunOptions) -> anyhow::Result<Exit> {
             return Err(fault.into());
         }
     };
-    let items = match std::mem::take(&mut server.items) {
+    let mut items = match std::mem::take(&mut server.items) {
         Some(items) => items,
         None => server.server.brief_items(options.files.tell_places())?,
     };
+    if let Some(again) = &again {
+        again.tie(&mut items);
+    }
     let selection = Selection::of(&request, &items, &rootdir, &cwd);
     let store = (!options.no_history).then(|| history_for_run(options.history.clone(), &rootdir));
     let (dist, workers) = (options.dist, share::count(options.workers));
@@ -186,6 +203,7 @@ pub fn run(options: &RunOptions) -> anyhow::Result<Exit> {
         let mut run = Run::new(options, on_stdout, request, Some(&server.server.collected), &rootdir, files);
         run.ward = ward;
         run.sharing = sharing;
+        run.first_worker = again.as_ref().map_or(0, Again::first_worker);
         run.with_server(server.server, &items, &selection, &python, interrupts, began)
     })
 }
@@ -230,7 +248,7 @@ fn obtain_server(
 ) -> anyhow::Result<Obtained> {
     let until = options.care.timeout_total.map(|span| began + span);
     let unfiltered = options.pytest.keyword.is_none() && options.pytest.marker.is_none();
-    if request.piped && unfiltered && options.workers != Workers::Exactly(0) {
+    if request.piped && request.environment.is_empty() && unfiltered && options.workers != Workers::Exactly(0) {
         let context = Context::new(cwd, python, &options.pytest.context_args(), std::env::vars_os());
         if let Some(mut server) = server::attach(&context, request.server.as_deref()) {
             let items = server.brief_items(options.files.tell_places())?;
@@ -253,7 +271,15 @@ fn obtain_server(
     args.extend(options.pytest.filter_args());
     args.extend(request.paths.iter().cloned());
     let terminal = options.workers == Workers::Exactly(0);
-    let launch = Launch { python, args: &args, options: &shape, identity: None, terminal, watch: Watch::Nothing };
+    let launch = Launch {
+        python,
+        args: &args,
+        options: &shape,
+        identity: None,
+        terminal,
+        watch: Watch::Nothing,
+        environment: &request.environment,
+    };
     let server = server::start(&launch)?.ready_until(interrupts, until)?;
     Ok(Obtained { server, items: None })
 }
@@ -272,6 +298,10 @@ struct Run<'a> {
     files: Files,
     /// pytest's own exit code, where plugins had a say.
     overruled: Option<u8>,
+    /// Variables of a replay.
+    environment: Vec<server::Variable>,
+    /// The number of the first worker.
+    first_worker: usize,
     /// pytest's options and paths, for plain pytest.
     plain_args: Vec<String>,
     paths: Vec<String>,
@@ -301,6 +331,14 @@ impl<'a> Run<'a> {
         if let Some(collected) = collected {
             head.python_version.clone_from(&collected.python_version);
             head.pytest_version.clone_from(&collected.pytest_version);
+            let hazards = options.exec == Exec::Auto && !collected.fork_hazards.is_empty();
+            let given = request.environment.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
+            head.circumstances = Some(Circumstances {
+                options: collected.options.clone(),
+                environment: if request.environment.is_empty() { again::environment() } else { given.collect() },
+                randomly_seed: collected.randomly_seed,
+                spawned: options.exec == Exec::Spawn || hazards,
+            });
         }
         Run {
             options,
@@ -314,6 +352,8 @@ impl<'a> Run<'a> {
             ward: Ward::default(),
             files,
             overruled: None,
+            environment: request.environment.clone(),
+            first_worker: 0,
             plain_args: collected.map_or_else(|| options.pytest.context_args(), |collected| collected.options.clone()),
             paths: request.paths.clone(),
             asked_for_all: request.ids.is_none(),
@@ -463,6 +503,7 @@ impl<'a> Run<'a> {
                 python: python.to_path_buf(),
                 options,
                 rootdir: PathBuf::from(&collected.rootdir),
+                environment: self.environment.clone(),
             })
         } else {
             attending = Some(Attending::start(reader, Some(events.0.clone())));
@@ -475,6 +516,7 @@ impl<'a> Run<'a> {
             ties: sharing.ties,
             times: sharing.times,
             environment,
+            first_worker: self.first_worker,
             host,
             workers: if here { 1 } else { workers },
             maxfail: self.options.maxfail.unwrap_or(collected.maxfail),

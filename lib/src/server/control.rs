@@ -233,6 +233,9 @@ pub struct Collected {
     /// What cannot be right, and from how many workers on.
     #[serde(default)]
     pub notes: Vec<(usize, String)>,
+    /// pytest-randomly's seed.
+    #[serde(default)]
+    pub randomly_seed: Option<i64>,
     /// For a server that waited: a file that changed since it collected.
     #[serde(default)]
     pub stale: Option<String>,

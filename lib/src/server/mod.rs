@@ -83,7 +83,12 @@ pub struct Launch<'a> {
     pub terminal: bool,
     /// What is remembered of the collection, and what of the suite it is.
     pub watch: Watch<'a>,
+    /// Variables that it gets, or that it does not get (none), whatever this process has.
+    pub environment: &'a [Variable],
 }
+
+/// A variable's name, and its value where it has one.
+pub type Variable = (String, Option<String>);
 
 /// What is remembered of a collection, and what of the suite it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,6 +190,12 @@ pub fn start(launch: &Launch) -> Result<Starting, ServerError> {
         command.process_group(0);
         Some(output)
     };
+    for (name, value) in launch.environment {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
     if let Some((identity, environment)) = launch.identity {
         command.envs(identity.environment());
         command.envs(environment.iter().map(|(name, value)| (name, value)));
