@@ -164,8 +164,9 @@ impl Session {
                     self.hasher.push_canonical(&entry.canonical());
                     self.handed_over += 1;
                     self.pending.push(*entry);
-                    commit_at.get_or_insert_with(|| Instant::now() + BATCH);
-                    if !self.pending.len().is_multiple_of(BATCH_RESULTS) {
+                    let now = Instant::now();
+                    let deadline = *commit_at.get_or_insert(now + BATCH);
+                    if !is_due(self.pending.len(), now, deadline) {
                         continue;
                     }
                 }
@@ -346,6 +347,12 @@ impl Drop for Session {
             let _ = git.kill();
         }
     }
+}
+
+/// Whether results are written although more may be there already. Waiting for the next message
+/// does not tell: on a busy machine there always is one.
+fn is_due(pending: usize, now: Instant, deadline: Instant) -> bool {
+    now >= deadline || pending.is_multiple_of(BATCH_RESULTS)
 }
 
 /// Another process holds the store: nothing was written, and it can be tried again.

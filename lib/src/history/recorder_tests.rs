@@ -200,3 +200,12 @@ fn git_says_whether_the_tree_is_clean() {
         assert_eq!((branch.as_str(), commit.len(), dirty), ("trunk", 40, expected));
     }
 }
+
+/// Results that come without a pause are written all the same.
+#[test]
+fn a_batch_ends_while_results_still_come() {
+    let began = Instant::now();
+    let deadline = began + BATCH;
+    assert!(!is_due(1, began, deadline) && !is_due(BATCH_RESULTS - 1, began, deadline));
+    assert!(is_due(1, deadline, deadline) && is_due(BATCH_RESULTS, began, deadline));
+}
