@@ -110,6 +110,24 @@ fn nobody_is_handed_a_stale_collection() {
     project.assert_nothing_left();
 }
 
+/// As with /usr/src/app and a system's own Python.
+#[test]
+fn a_project_below_the_interpreter_s_own_prefix_is_watched_too() {
+    let project = Project::with_test("def test_one(): pass\n");
+    let prefix = project.path().parent().unwrap().to_path_buf();
+    project.python().args(["-m", "venv", "--without-pip"]).arg(&prefix).run().assert_code(0);
+    let installed =
+        project.python().args(["-c", "import pytest, os; print(os.path.dirname(os.path.dirname(pytest.__file__)))"]);
+    let installed = installed.run().text().trim().to_string();
+    let project = project.env("RPT_PYTHON", prefix.join("bin/python")).env("PYTHONPATH", installed);
+    let listing = project.command("rpt-collect").run();
+    assert_eq!(listing.test_ids(), ["test_it.py::test_one"]);
+    project.write("test_it.py", "def test_one(): assert False\n");
+    let output = project.command("rpt-run").args(["-n", "1"]).stdin(listing.stdout).run();
+    output.assert_code(1);
+    project.assert_nothing_left();
+}
+
 #[test]
 fn ids_that_differ_at_each_collection_run_whole() {
     let project = Project::suite(&Suite::named("volatile_ids"));

@@ -93,11 +93,23 @@ fn a_fixture_is_exclusive_by_configuration_by_mark_or_by_option() {
         || one_server("").file("pyproject.toml", "[tool.rpt]\nexclusive = ['server']\ndist = 'file'\n");
     let by_mark: fn() -> Project = || one_server("pytestmark = pytest.mark.rpt_exclusive('server')");
     let by_option: fn() -> Project = || one_server("");
-    for (made, option) in [(by_file, "test"), (by_pyproject, "auto"), (by_mark, "class"), (by_option, "fixture")] {
+    // What a test asks for while it runs is known by its mark alone.
+    let late: fn() -> Project = || {
+        let late = "@pytest.mark.rpt_exclusive('server')\ndef test_late(request): request.getfixturevalue('server')\n";
+        let project = one_server("").file("test_e.py", &format!("from help import *\n{late}"));
+        project.file("test_f.py", &format!("from help import *\n{late}"))
+    };
+    for (made, option, tests) in [
+        (by_file, "test", 20),
+        (by_pyproject, "auto", 20),
+        (by_mark, "class", 20),
+        (by_option, "fixture", 20),
+        (late, "test", 22),
+    ] {
         for way in WAYS {
             let project = made();
             let output = project.command("rpt-run").args(way).args(["--dist", option, "."]).run();
-            assert_all_passed(&output, 20);
+            assert_all_passed(&output, tests);
             assert_eq!(lines(&project, "set_ups"), 1, "{way:?} {option}");
         }
     }
@@ -412,7 +424,7 @@ fn the_time_of_the_run_is_also_that_of_the_collection() {
         ("conftest.py", "tests/test_hangs.py::test_it", "loading plugins and conftests"),
     ] {
         let project = Project::empty().file("tests/test_hangs.py", "def test_it(): pass\n").file(file, hangs);
-        let output = project.command("rpt-run").args(["-n", "2", "--timeout-total", "5", asked]).run();
+        let output = project.command("rpt-run").args(["-n", "2", "--timeout-total", "5", "-q", asked]).run();
         output.assert_code(2);
         assert_totals_add_up(&output);
         let said: Vec<&str> = output.stderr().lines().filter(|line| line.contains(place)).collect();

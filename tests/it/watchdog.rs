@@ -172,3 +172,17 @@ fn filters_bear_a_stderr_that_takes_nothing() {
         assert!(output.text().contains(answer), "{line}: {}", output.text());
     }
 }
+
+/// A worker of its own interpreter that still collects is not waited for.
+#[test]
+fn a_stopped_run_does_not_wait_for_a_worker_that_collects() {
+    let project = Project::empty().file("test_a.py", "def test_a(): assert 0\n").file(
+        "test_b.py",
+        "import os, time\nif 'PYTEST_XDIST_WORKER' in os.environ: time.sleep(600)\ndef test_b(): pass\n",
+    );
+    let output = project.command("rpt-run").args(["-n", "2", "--exec", "spawn", "-x", "."]).run();
+    output.assert_code(1);
+    assert_totals_add_up(&output);
+    assert_eq!((&output.result("::test_a")["outcome"], &output.complete()["not_run"]), (&"failed".into(), &1.into()));
+    project.assert_nothing_left();
+}

@@ -269,7 +269,7 @@ class Dependencies:
             "type": "dependencies",
             "files": files,
             "listings": listings,
-            "prefixes": [wire.text(prefix) for prefix in _prefixes()],
+            "prefixes": [wire.text(prefix) for prefix in installed_prefixes()],
             "executable": wire.text(os.path.realpath(sys.executable)),
             "hooks": [f"{hook} of {plugin}" for hook, plugin in foreign],
             "unseen": self.unseen or unstable or self._uncacheable(config),
@@ -438,7 +438,7 @@ def _found_by_import(stdlib: str) -> dict[str, list[str] | None]:
     return found
 
 
-def _prefixes() -> list[str]:
+def installed_prefixes() -> list[str]:
     """Where the standard library and what is installed lie."""
     folders = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     folders.update(site.getsitepackages() if hasattr(site, "getsitepackages") else ())

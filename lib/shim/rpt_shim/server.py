@@ -25,7 +25,7 @@ import pytest
 
 from rpt_shim import cache, inventory, leaks, marks, orphans, parts, relay, reports, sharing, stacks, surroundings, wire
 from rpt_shim.board import Board
-from rpt_shim.dependencies import Dependencies
+from rpt_shim.dependencies import Dependencies, installed_prefixes
 from rpt_shim.worker import Worker, describe_warning
 
 #: Modules whose threads or devices do not survive a fork.
@@ -216,7 +216,7 @@ class Server:
     def _remember_files(self, session: pytest.Session) -> None:
         """Size and time of what was loaded from the project, so that a client that
         comes later is never given a collection of files that changed since."""
-        outside = {os.path.realpath(prefix) for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix)}
+        outside = tuple(prefix + os.sep for prefix in installed_prefixes())
         paths = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
         files = {str(item.path) for item in session.items}
         paths |= files | {os.path.dirname(path) for path in files}
@@ -225,7 +225,7 @@ class Server:
             if not path or path.startswith("<"):
                 continue
             real = os.path.realpath(path)
-            if not any(real.startswith(prefix + os.sep) for prefix in outside):
+            if not real.startswith(outside):
                 self.seen[real] = _state(real)
 
     def _changed_file(self) -> str | None:

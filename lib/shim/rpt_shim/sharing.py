@@ -120,10 +120,10 @@ def _is_of_project(definition: Any, root: Path) -> bool:
     if definition.baseid:
         # Of a conftest below the root or of a test file.
         return True
-    function = inspect.unwrap(getattr(definition.func, "func", definition.func))
-    code = getattr(getattr(function, "__func__", function), "__code__", None)
     try:
-        below = Path(code.co_filename).relative_to(root) if code is not None else None
-    except ValueError:
+        function = inspect.unwrap(getattr(definition.func, "func", definition.func))
+        below = Path(getattr(function, "__func__", function).__code__.co_filename).relative_to(root)
+    except (AttributeError, TypeError, ValueError):
+        # Of another place, or no function of Python's.
         return False
-    return below is not None and not INSTALLED & set(below.parts)
+    return not INSTALLED & set(below.parts)

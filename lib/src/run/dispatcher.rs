@@ -518,6 +518,10 @@ impl State<'_> {
             if slot.status.is_none() {
                 slot.take_back();
                 slot.close();
+                if !slot.ready {
+                    // It still collects, and nothing of that is wanted any more.
+                    slot.kill_group();
+                }
             }
         }
     }

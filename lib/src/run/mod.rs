@@ -409,9 +409,19 @@ impl<'a> Run<'a> {
             None => (self.ending_before(false), "not found".to_string()),
         };
         let mut sinks = self.sinks(ids.len() as u64);
+        if matches!(ending, Ending::Interrupted { .. }) {
+            self.say_if_quiet(&cause, &mut sinks);
+        }
         let mut tally = Tally::default();
         give_not_run(ids, &cause, &mut tally, &mut sinks);
         self.finish(sinks, Outcomes { tally, ending }, began)
+    }
+
+    /// Why nothing was run is said even where there is no report that says so.
+    fn say_if_quiet(&self, reason: &str, sinks: &mut Sinks) {
+        if self.options.quiet {
+            sinks.report.note(reason);
+        }
     }
 
     fn ending_before(&self, continue_on_errors: bool) -> Ending {
@@ -467,7 +477,7 @@ impl<'a> Run<'a> {
                 give_not_run(&ids_of(items, &selection.order), &unprepared.reason, &mut tally, &mut sinks);
                 Server { collected, writer, reader, process }.end();
                 orphans::end(&spared);
-                sinks.report.note(&unprepared.reason);
+                self.say_if_quiet(&unprepared.reason, &mut sinks);
                 let ending = Ending::Interrupted { reason: unprepared.reason, exit_code: None };
                 return self.finish(sinks, Outcomes { tally, ending }, began);
             }

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::Workers;
-use super::ties::{Ties, unknown_resource};
+use super::ties::{Ties, add_marked, unknown_resource};
 use super::together::Load;
 use crate::cli::{Fault, as_usage, one_line};
 use crate::estimate::{Estimates, SetUp};
@@ -48,6 +48,7 @@ pub(super) fn plan(
     let asks = matches!(dist, Dist::Auto | Dist::Fixture);
     let mut fixtures = if asks || !exclusive.is_empty() { server.fixtures(exclusive)? } else { Vec::new() };
     fixtures.retain(|fixture| asks || fixture.is_exclusive);
+    add_marked(&mut fixtures, items, order);
     // Where nothing stays together for the time it takes, history is not asked.
     let (times, session) = if fixtures.is_empty() { (Vec::new(), 0) } else { expected(items, order, store)? };
     let time = |item: u32| times.get(item as usize).copied().unwrap_or(1);

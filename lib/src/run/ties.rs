@@ -53,7 +53,8 @@ impl Ties {
         };
         let members = |fixture: &UsedFixture| {
             let all = fixture.runs.iter().flat_map(|&(first, count)| first..first.saturating_add(count));
-            all.filter(|item| requested.contains(item)).collect()
+            let all: BTreeSet<u32> = all.filter(|item| requested.contains(item)).collect();
+            all.into_iter().collect()
         };
         let candidates: Vec<Candidate> = fixtures
             .iter()
@@ -108,6 +109,19 @@ impl Ties {
             ties.bonds = (0..items.len() as u32).map(|item| bond(item, &mut joined)).collect();
         }
         ties
+    }
+}
+
+/// A test that names a fixture in its mark uses it, even if it asks for it only while it runs.
+pub(super) fn add_marked(fixtures: &mut Vec<UsedFixture>, items: &[BriefItem], order: &[u32]) {
+    for &item in order {
+        let marks = items[item as usize].marks.as_deref();
+        for name in marks.map_or(&[][..], |marks| &marks.exclusive) {
+            match fixtures.iter_mut().find(|fixture| fixture.is_exclusive && fixture.name == *name) {
+                Some(fixture) => fixture.runs.push((item, 1)),
+                None => fixtures.push(UsedFixture { name: name.clone(), is_exclusive: true, runs: vec![(item, 1)] }),
+            }
+        }
     }
 }
 
@@ -194,6 +208,19 @@ mod tests {
         // One test that uses it is no bond, and still the only one at a time.
         let alone = ties(&items[3..], &[fixture("server", true, &[(0, 1)])], &Settings::default(), Dist::Auto);
         assert_eq!((alone.any_bonds(), alone.is_kept(0), alone.is_kept(1)), (false, true, false));
+    }
+
+    #[test]
+    fn a_mark_that_names_a_fixture_is_a_use() {
+        let mut items = [item("a.py::f", &[]), item("a.py::g", &[]), item("b.py::h", &[])];
+        for (number, name) in [(0, "server"), (2, "other"), (1, "other")] {
+            items[number].marks = Some(Box::new(Marks { exclusive: vec![name.into()], ..Marks::default() }));
+        }
+        let mut fixtures = vec![fixture("server", true, &[(2, 1)])];
+        add_marked(&mut fixtures, &items, &[0, 1, 2]);
+        assert_eq!(fixtures, [fixture("server", true, &[(2, 1), (0, 1)]), fixture("other", true, &[(1, 1), (2, 1)])]);
+        let ties = ties(&items, &fixtures, &Settings::default(), Dist::Test);
+        assert_eq!([0, 1, 2].map(|item| ties.bond(item)), [Some(1); 3]);
     }
 
     #[test]

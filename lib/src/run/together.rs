@@ -36,16 +36,24 @@ pub(super) struct Load<'a> {
 pub(super) struct Joined {
     /// By item: another one it is together with, or itself.
     above: Vec<u32>,
+    /// Items that are together with others, each once.
+    tied: Vec<u32>,
+    is_tied: Vec<bool>,
 }
 
 impl Joined {
     /// Each of so many items by itself.
     pub(super) fn new(items: usize) -> Joined {
-        Joined { above: (0..items as u32).collect() }
+        Joined { above: (0..items as u32).collect(), tied: Vec::new(), is_tied: vec![false; items] }
     }
 
     /// All of `members` stay together, with whoever they are together with already.
     pub(super) fn join(&mut self, members: &[u32]) {
+        for &item in members.iter().filter(|_| members.len() > 1) {
+            if !std::mem::replace(&mut self.is_tied[item as usize], true) {
+                self.tied.push(item);
+            }
+        }
         for pair in members.windows(2) {
             let (left, right) = (self.root(pair[0]), self.root(pair[1]));
             self.above[left.max(right) as usize] = left.min(right);
@@ -67,8 +75,8 @@ impl Joined {
 pub(super) fn choose(candidates: &[Candidate], joined: &mut Joined, load: &Load, dist: Dist) -> Vec<bool> {
     let mut chosen: Vec<bool> =
         candidates.iter().map(|candidate| candidate.is_exclusive || dist == Dist::Fixture).collect();
-    for (candidate, _) in candidates.iter().zip(&chosen).filter(|(_, chosen)| **chosen) {
-        joined.join(&candidate.members);
+    for place in (0..candidates.len()).filter(|&place| chosen[place]) {
+        joined.join(&candidates[place].members);
     }
     if dist != Dist::Auto {
         return chosen;
@@ -77,11 +85,15 @@ pub(super) fn choose(candidates: &[Candidate], joined: &mut Joined, load: &Load,
     // Those that cost least first: more of them find room.
     let cost = |place: &usize| candidates[*place].members.iter().map(|&item| (load.time)(item)).sum::<u64>();
     rest.sort_by_cached_key(|place| (cost(place), *place));
-    let most = (makespan(joined, load) as f64 * (1.0 + TOLERATED)) as u64;
+    let free = Free::of(load);
+    let most = (free.makespan(joined, load) as f64 * (1.0 + TOLERATED)) as u64;
     for place in rest {
+        if cost(&place) + load.session > most {
+            break;
+        }
         let mut with = joined.clone();
         with.join(&candidates[place].members);
-        if makespan(&mut with, load) <= most {
+        if free.makespan(&mut with, load) <= most {
             *joined = with;
             chosen[place] = true;
         }
@@ -89,28 +101,38 @@ pub(super) fn choose(candidates: &[Candidate], joined: &mut Joined, load: &Load,
     chosen
 }
 
-/// How long the run takes: those that stay together go to whoever has least, the longest
-/// first, and whatever is free fills up the rest.
-fn makespan(joined: &mut Joined, load: &Load) -> u64 {
-    let mut times: HashMap<u32, u64> = HashMap::new();
-    let mut total = 0;
-    for &item in load.order {
-        let time = (load.time)(item);
-        total += time;
-        *times.entry(joined.root(item)).or_default() += time;
+/// What no way of keeping tests together can make shorter.
+struct Free {
+    total: u64,
+    longest: u64,
+}
+
+impl Free {
+    fn of(load: &Load) -> Free {
+        let times = || load.order.iter().map(|&item| (load.time)(item));
+        Free { total: times().sum(), longest: times().max().unwrap_or(0) }
     }
-    let workers = load.workers.max(1);
-    let mut longest_first: Vec<u64> = times.into_values().collect();
-    longest_first.sort_unstable_by_key(|&time| Reverse(time));
-    let mut busy: BinaryHeap<Reverse<u64>> = (0..workers).map(|_| Reverse(0)).collect();
-    let mut last = 0;
-    for time in longest_first {
-        if let Some(Reverse(least)) = busy.pop() {
-            last = last.max(least + time);
-            busy.push(Reverse(least + time));
+
+    /// How long the run takes: those that stay together go to whoever has least, the
+    /// longest first, and whatever is free fills up the rest.
+    fn makespan(&self, joined: &mut Joined, load: &Load) -> u64 {
+        let mut times: HashMap<u32, u64> = HashMap::new();
+        for item in joined.tied.clone() {
+            *times.entry(joined.root(item)).or_default() += (load.time)(item);
         }
+        let workers = load.workers.max(1);
+        let mut longest_first: Vec<u64> = times.into_values().collect();
+        longest_first.sort_unstable_by_key(|&time| Reverse(time));
+        let mut busy: BinaryHeap<Reverse<u64>> = (0..workers).map(|_| Reverse(0)).collect();
+        let mut last = self.longest;
+        for time in longest_first {
+            if let Some(Reverse(least)) = busy.pop() {
+                last = last.max(least + time);
+                busy.push(Reverse(least + time));
+            }
+        }
+        load.session + last.max(self.total.div_ceil(workers as u64))
     }
-    load.session + last.max(total.div_ceil(workers as u64))
 }
 
 /// Moves units that stay whole so far to the front that none of them still runs when
