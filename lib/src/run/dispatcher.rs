@@ -33,6 +33,9 @@ use crate::tally::{Ending, Tally};
 /// look whether somebody idles who could take work from somebody who is stuck.
 const TICK: Duration = Duration::from_millis(25);
 
+/// How long after the end of the tests' own process a signal is waited for that ended it.
+const SIGNAL_PATIENCE: Duration = Duration::from_millis(200);
+
 /// So many workers in a row that end before they run anything end the run.
 const FRUITLESS_LIMIT: u32 = 3;
 
@@ -223,7 +226,10 @@ impl State<'_> {
                 self.slots[index].open_pipes -= 1;
                 self.conclude_worker(index);
             }
-            Event::Exited(index, status) => self.exited(index, status),
+            Event::Exited(index, status) => {
+                self.hear_of_signal(status);
+                self.exited(index, status);
+            }
             Event::Server(Some(FromServer::Forked { worker, pid })) => {
                 if let Some(slot) = self.slots.iter_mut().rfind(|slot| slot.name == worker) {
                     slot.pid = Some(pid);
@@ -430,6 +436,29 @@ impl State<'_> {
         // Whatever it started and left behind goes with it.
         slot.kill_group();
         self.conclude_worker(index);
+    }
+
+    /// A signal to the whole process group ends the tests' own process, too (`-n 0`), and
+    /// its end may be seen before this process has heard of the signal.
+    fn hear_of_signal(&mut self, status: i32) {
+        let asked = [Signal::SIGTERM, Signal::SIGHUP].into_iter().any(|signal| status & 0x7f == signal as i32);
+        if !asked || self.stopped.is_some() || !matches!(self.run.host, Host::Here { .. }) {
+            return;
+        }
+        let until = Instant::now() + SIGNAL_PATIENCE;
+        let mut before = Vec::new();
+        while let Ok(event) = self.run.events.1.recv_deadline(until) {
+            let heard = matches!(event, Event::Interrupted(_));
+            before.push(event);
+            if heard {
+                break;
+            }
+        }
+        // In their order, but for the signal, which came first.
+        if let Some(event) = before.pop_if(|event| matches!(event, Event::Interrupted(_))) {
+            self.handle(event);
+        }
+        before.into_iter().for_each(|event| self.handle(event));
     }
 
     /// Once a worker's process and both its pipes have ended: the test it died in
