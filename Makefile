@@ -15,9 +15,10 @@ demo:
 # Everything with the newest pytest, then the end-to-end tests with the older ones.
 test: venvs
 	cargo build --workspace --locked
-	RPT_TEST_PYTHON="$(CURDIR)/.venvs/pytest9/bin/python" cargo test --workspace --locked
-	RPT_TEST_PYTHON="$(CURDIR)/.venvs/pytest8/bin/python" cargo test --locked -p rpt-tests --test it
-	RPT_TEST_PYTHON="$(CURDIR)/.venvs/pytest7/bin/python" cargo test --locked -p rpt-tests --test it
+	RPT_TEST_PYTHON="$(CURDIR)/.venvs/pytest9/bin/python" RPT_TEST_PLUGINS_PYTHON="$(CURDIR)/.venvs/plugins/bin/python" \
+		cargo test --workspace --locked
+	RPT_TEST_PYTHON="$(CURDIR)/.venvs/pytest8/bin/python" cargo test --locked -p rpt-tests --test it -- --skip plugins::
+	RPT_TEST_PYTHON="$(CURDIR)/.venvs/pytest7/bin/python" cargo test --locked -p rpt-tests --test it -- --skip plugins::
 	if [ -d lib/shim/tests ]; then for name in $(PYTHONS); do \
 		.venvs/$$name/bin/python -m pytest -q -p no:cacheprovider lib/shim/tests || exit 1; done; fi
 
@@ -40,7 +41,7 @@ install:
 	scripts/install
 
 venvs:
-	scripts/venv $(PYTHONS) >/dev/null
+	scripts/venv $(PYTHONS) plugins >/dev/null
 
 .venvs/lint/.stamp: scripts/requirements/lint.txt
 	scripts/venv lint >/dev/null

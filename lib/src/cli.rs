@@ -45,13 +45,16 @@ impl PytestArgs {
     /// All of pytest's arguments for a collection.
     pub fn collection_args(&self) -> Vec<String> {
         let mut args = self.context_args();
-        for (option, value) in [("-k", &self.keyword), ("-m", &self.marker)] {
-            if let Some(value) = value {
-                args.extend([option.to_string(), value.clone()]);
-            }
-        }
+        args.extend(self.filter_args());
         args.extend(self.paths.iter().cloned());
         args
+    }
+
+    /// `-k` and `-m`, where they were given.
+    pub fn filter_args(&self) -> Vec<String> {
+        let filters = [("-k", &self.keyword), ("-m", &self.marker)];
+        let given = filters.into_iter().filter_map(|(option, value)| Some([option.to_string(), value.clone()?]));
+        given.flatten().collect()
     }
 }
 
@@ -175,6 +178,16 @@ pub fn as_usage(error: impl std::error::Error) -> Fault {
 /// `name: what: why` and turns it into its exit code. A reader that closed
 /// stdout ends the process quietly.
 pub fn main<Args: clap::Parser>(name: &str, body: impl FnOnce(Args) -> anyhow::Result<Exit>) -> ExitCode {
+    if let Some(kind) = crate::generated::asked(std::env::args_os()) {
+        let written = crate::generated::write::<Args>(name, &kind, &mut std::io::stdout().lock());
+        return match written {
+            Ok(()) => Exit::Ok.into(),
+            Err(error) => {
+                say(&format!("{name}: {error}"));
+                Exit::Usage.into()
+            }
+        };
+    }
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => return parse_failure(name, &error),

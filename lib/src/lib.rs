@@ -8,9 +8,11 @@ pub mod exit;
 pub mod expression;
 pub mod filter;
 pub mod flaky;
+mod generated;
 pub mod history;
 pub mod interrupt;
 pub mod inventory;
+pub mod junit;
 pub mod order;
 pub mod outcome;
 pub mod project;
@@ -19,6 +21,7 @@ pub mod python_source;
 pub mod quarantine;
 pub mod record;
 pub mod report;
+pub mod reportlog;
 pub mod rerun;
 pub mod result;
 pub mod run;
@@ -31,6 +34,7 @@ pub mod tally;
 pub mod test_id;
 pub mod trend;
 pub mod unit;
+pub mod whole_file;
 
 /// A duration in milliseconds as it stands in records: to the microsecond.
 pub fn rounded_ms(milliseconds: f64) -> f64 {

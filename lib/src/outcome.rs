@@ -81,12 +81,13 @@ impl Outcome {
 }
 
 /// pytest's `when`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Fixtures are set up.
     Setup,
     /// The test itself.
+    #[default]
     Call,
     /// Fixtures are torn down.
     Teardown,
@@ -109,7 +110,7 @@ impl Phase {
 }
 
 /// One of pytest's reports for a test, as the shim sends it.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 pub struct PhaseReport {
     /// Which phase it speaks of.
     pub when: Phase,
@@ -129,9 +130,27 @@ pub struct PhaseReport {
     /// Captured sections, title and text.
     #[serde(default)]
     pub sections: Vec<(String, String)>,
+    /// Where and with what it failed, or where it was skipped.
+    #[serde(default)]
+    pub crash: Option<Crash>,
+    /// On a test's last report: what `record_property` was told.
+    #[serde(default)]
+    pub properties: Vec<(String, String)>,
     /// On a test's last report: how many of its subtests passed and have no report here.
     #[serde(default)]
     pub passing_subtests: Option<u64>,
+}
+
+/// Where a test failed and with what (pytest's `reprcrash`), or where it was skipped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Crash {
+    /// As pytest has it: mostly absolute.
+    pub path: String,
+    /// 1-based.
+    pub lineno: u32,
+    /// The exception's text, without its traceback; null for a skip, whose reason is the message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 /// What one report says, read alone. `None`: an outcome pytest does not have.
@@ -214,8 +233,7 @@ mod tests {
             longrepr: None,
             wasxfail: (extra == Some("x")).then(String::new),
             subtest: (extra == Some("sub")).then(|| "[i]".to_string()),
-            sections: Vec::new(),
-            passing_subtests: None,
+            ..PhaseReport::default()
         }
     }
 

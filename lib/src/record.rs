@@ -8,7 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::outcome::{Outcome, Phase};
+use crate::outcome::{Crash, Outcome, Phase};
 
 /// A record to write. The variant becomes the field `type`, in snake_case.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -269,6 +269,9 @@ pub struct TestResult {
     pub session_setup_ms: Option<f64>,
     /// pytest's longrepr as text, a skip's reason, or what rpt saw where pytest said nothing.
     pub message: Option<String>,
+    /// Where it failed and with what, or where it was skipped, as far as pytest said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crash: Option<Crash>,
     /// The phase that decided the outcome, where it is not the call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<Phase>,
@@ -294,6 +297,9 @@ pub struct TestResult {
     /// What it left behind, with `--detect-leaks`: processes, threads, open files, settings.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leaks: Vec<String>,
+    /// What `record_property` was told: name and value.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub properties: Vec<(String, String)>,
     /// How many of its subtests passed; the others are parts in `attempts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passing_subtests: Option<u64>,
@@ -309,13 +315,40 @@ pub struct TestResult {
     /// The line of its definition, 1-based.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lineno: Option<u32>,
+    /// pytest's own reports, serialised, where somebody asked; not a field of the record.
+    #[serde(skip)]
+    pub reports: Vec<Box<str>>,
+    /// Where it is defined, where somebody asked; not a field of the record.
+    #[serde(skip)]
+    pub location: Option<Box<Location>>,
     /// Code locations recorded with the result by whoever knows them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub symbol_addresses: Option<Vec<String>>,
 }
 
+/// Where a test is defined, as pytest's `location` has it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Location {
+    /// Relative to rootdir; not the file of its id for a test that a class inherits.
+    pub path: Box<str>,
+    /// 0-based; `None` where pytest does not know.
+    pub line: Option<u32>,
+}
+
+impl TestResult {
+    /// Tells where it is defined. The line is the record's only where it is one of the
+    /// record's file.
+    pub fn locate(&mut self, location: Option<&Location>) {
+        let Some(location) = location else { return };
+        if self.file_path.as_deref() == Some(&*location.path) {
+            self.lineno = location.line.map(|line| line + 1);
+        }
+        self.location = Some(Box::new(location.clone()));
+    }
+}
+
 /// One part of a test's story: a phase, a subtest or an earlier attempt.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
     /// Which attempt of the test this part belongs to, from 1.
     pub attempt: u32,
@@ -337,6 +370,12 @@ pub struct Attempt {
     /// Captured output of an attempt that failed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sections: Vec<(String, String)>,
+    /// Where it failed and with what, or where it was skipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crash: Option<Crash>,
+    /// The reason of an expected failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wasxfail: Option<String>,
     /// The worker of an attempt before the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<String>,

@@ -2,6 +2,7 @@
 
 use crate::outcome::{Outcome, Phase, PhaseReport, decide, of_report};
 use crate::record::{Attempt, TestResult};
+use crate::reportlog::rerun;
 use crate::rounded_ms;
 use crate::test_id::file_of;
 
@@ -27,6 +28,7 @@ pub fn reported(node_id: &str, worker: &str, started_at: f64, reports: Vec<Phase
     result.cause = verdict.cause;
     result.attempts = parts(&reports);
     result.flaky = is_flaky(result.outcome, &result.attempts);
+    result.properties = reports.last().map(|report| report.properties.clone()).unwrap_or_default();
     result.passing_subtests = reports.iter().find_map(|report| report.passing_subtests);
     if verdict.outcome == Outcome::Passed {
         return result;
@@ -34,6 +36,7 @@ pub fn reported(node_id: &str, worker: &str, started_at: f64, reports: Vec<Phase
     if let Some(report) = verdict.decided_by.and_then(|index| reports.into_iter().nth(index)) {
         result.when = (report.when != Phase::Call).then_some(report.when);
         result.message = report.longrepr;
+        result.crash = report.crash;
         result.wasxfail = report.wasxfail;
         if verdict.outcome.is_failure() {
             result.sections = report.sections;
@@ -64,9 +67,9 @@ fn parts(reports: &[PhaseReport]) -> Vec<Attempt> {
                 duration_ms: rounded_ms(report.duration * 1000.0),
                 message: report.longrepr.clone(),
                 subtest: report.subtest.clone(),
-                cause: None,
-                sections: Vec::new(),
-                worker: None,
+                crash: report.crash.clone(),
+                wasxfail: report.wasxfail.clone(),
+                ..Attempt::default()
             });
         }
         attempt += u32::from(rerun);
@@ -81,6 +84,8 @@ pub fn of_attempts(earlier: Vec<TestResult>, mut last: TestResult) -> TestResult
         return last;
     }
     let mut parts = Vec::new();
+    let before = earlier.iter().flat_map(|result| result.reports.iter().map(|report| rerun(report)));
+    last.reports = before.chain(std::mem::take(&mut last.reports)).collect();
     let own = TestResult { attempts: std::mem::take(&mut last.attempts), ..last.clone() };
     for result in earlier.into_iter().chain([own]) {
         let before = parts.last().map_or(0, |part: &Attempt| part.attempt);
@@ -92,10 +97,12 @@ pub fn of_attempts(earlier: Vec<TestResult>, mut last: TestResult) -> TestResult
                 outcome: result.outcome,
                 duration_ms: result.duration_ms,
                 message: result.message,
-                subtest: None,
                 cause: result.cause,
                 sections: if failed { result.sections } else { Vec::new() },
+                crash: result.crash,
+                wasxfail: result.wasxfail,
                 worker: result.worker,
+                ..Attempt::default()
             });
         } else {
             let shifted = result.attempts.into_iter();
@@ -163,10 +170,8 @@ mod tests {
             outcome: outcome.to_string(),
             duration: 0.001,
             longrepr: (outcome != "passed").then(|| format!("{} {outcome}", when.name())),
-            wasxfail: None,
-            subtest: None,
             sections: vec![("Captured stdout call".into(), "text".into())],
-            passing_subtests: None,
+            ..PhaseReport::default()
         }
     }
 

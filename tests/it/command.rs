@@ -32,8 +32,9 @@ impl Command {
         // The tests must not see the settings of who runs them.
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
-            let foreign =
-                ["PYTEST_", "RPT_", "PYTHON", "VIRTUAL_ENV", "COV_"].iter().any(|start| text.starts_with(start));
+            let foreign = ["PYTEST_", "RPT_", "PYTHON", "VIRTUAL_ENV", "COV_", "GITHUB_"]
+                .iter()
+                .any(|start| text.starts_with(start));
             if foreign || ["CI", "NO_COLOR", "FORCE_COLOR", "TERM"].contains(&&*text) {
                 first.env_remove(name);
             }
@@ -163,6 +164,14 @@ impl Running {
                 Some(_) => {}
                 None => panic!("ended before {part:?} came: {}", String::from_utf8_lossy(&self.read)),
             }
+        }
+    }
+
+    /// As `wait_for_line`, where it may have come already.
+    #[track_caller]
+    pub(crate) fn wait_for_line_seen(&mut self, part: &str) {
+        if !String::from_utf8_lossy(&self.read).contains(part) {
+            self.wait_for_line(part);
         }
     }
 

@@ -361,7 +361,7 @@ fn shards_become_one_verdict() {
     assert_eq!((output.status.code(), &merged["total"], &merged["problems"]), (Some(1), &json!(2), &json!([])));
     let junit = std::fs::read_to_string(history.root.path().join("all.xml")).unwrap();
     assert!(
-        junit.contains(r#"<testcase classname="t" name="b" time="0.001"><failure message="E   &lt;boom&gt;">"#),
+        junit.contains(r#"<testcase classname="t" name="b" time="0.001"><failure message="&lt;boom&gt;">"#),
         "{junit}"
     );
     let (stderr, exit) = history.fails(&["merge", "1.jsonl"], b"");

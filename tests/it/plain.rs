@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use serde::Deserialize;
 
+use crate::command::Command;
 use crate::project::Project;
 use crate::suites::Suite;
 
@@ -50,9 +51,14 @@ impl Plain {
 
     /// Of a project.
     pub(crate) fn of_project(project: &Project, args: &[&str]) -> Plain {
+        Plain::by(project.python(), project, args)
+    }
+
+    /// Of a project, as `python` has it.
+    pub(crate) fn by(python: Command, project: &Project, args: &[&str]) -> Plain {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/plain_pytest.py");
         let out = project.temporary().join("plain.json");
-        let output = project.python().arg(script).arg(&out).args(args).run();
+        let output = python.arg(script).arg(&out).args(args).run();
         let text = std::fs::read_to_string(&out).unwrap_or_else(|error| panic!("{error}: {output:#?}"));
         std::fs::remove_file(out).unwrap();
         serde_json::from_str(&text).unwrap()

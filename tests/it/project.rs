@@ -115,7 +115,12 @@ impl Project {
 
     /// The Python under test, in this project.
     pub(crate) fn python(&self) -> Command {
-        self.prepare(Command::new(python()))
+        self.with_python(python())
+    }
+
+    /// Another Python, in this project.
+    pub(crate) fn with_python(&self, python: PathBuf) -> Command {
+        self.prepare(Command::new(python))
     }
 
     /// A line for the shell, in this project, with the binaries on its PATH.

@@ -38,12 +38,10 @@ fn a_run_with_options_of_its_own_keeps_them() {
 #[test]
 fn options_that_would_mislead_are_refused_with_workers() {
     let project = Project::with_test("def test_it(): pass\n");
-    for option in ["--pdb", "--trace", "--stepwise", "--junitxml=report.xml"] {
+    for option in ["--pdb", "--trace", "--stepwise"] {
         let output = project.command("rpt-run").args(["-n", "2", ".", "--", option]).run();
-        let name = option.split('=').next().unwrap();
-        output.assert_code(4).assert_one_line(&[name, "-n 0"]);
+        output.assert_code(4).assert_one_line(&[option, "-n 0"]);
     }
-    assert!(!project.path().join("report.xml").exists());
     let output = project.command("rpt-run").args([".", "--", "--collect-only"]).run();
     output.assert_code(4).assert_one_line(&["--collect-only", "rpt-collect"]);
     project.assert_nothing_left();

@@ -8,6 +8,7 @@ use rpt::flaky::verdict::Verdict;
 use rpt::history::import::Format as ImportFormat;
 use rpt::history::select::{RunFilter, TestFilter, moment};
 use rpt::history::upkeep::Prune;
+use rpt::junit::Family;
 
 /// Remembers runs and answers questions about them.
 ///
@@ -231,6 +232,9 @@ pub(crate) enum Command {
         /// Write all results as one JUnit file
         #[arg(long, value_name = "FILE")]
         junit: Option<PathBuf>,
+        /// In which form
+        #[arg(long, value_enum, default_value_t)]
+        junit_family: Family,
     },
     /// Keep the tests whose failure does not turn a run red, in a file of the repository
     Quarantine {

@@ -53,7 +53,9 @@ fn run(Args { command, common }: Args) -> anyhow::Result<Exit> {
         }
         Command::Import { files, from } => return transfer::import(&common, output, &files, from),
         Command::Export { to, runs, tests } => return transfer::export(&common, output, to, runs, tests),
-        Command::Merge { shards, junit } => return transfer::merge(&common, output, &shards, junit.as_deref()),
+        Command::Merge { shards, junit, junit_family } => {
+            return transfer::merge(&common, output, &shards, junit.as_deref(), junit_family);
+        }
         Command::Prune { what } => return commands::prune(&common, output, what.what()?),
         Command::Check => return commands::check(&common, output),
         Command::Vacuum => return commands::vacuum(&common, output),

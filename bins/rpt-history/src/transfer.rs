@@ -1,15 +1,15 @@
 //! Owns `import`, `export` and `merge`: which files, and what people are told.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use rpt::cli::{Fault, one_line, say};
 use rpt::exit::Exit;
+use rpt::history::Store;
 use rpt::history::import::{Format, ImportError, Imported, import as bring_in, import_file};
 use rpt::history::merge::merge as merge_shards;
-use rpt::history::{Store, write_junit};
+use rpt::junit::{Family, JunitFile, Suite};
 use rpt::project::{find_history, history_for_run};
 use rpt::stream::{Form, OutputForm};
 
@@ -98,23 +98,30 @@ pub(crate) fn merge(
     mut output: Stdouts,
     shards: &[PathBuf],
     junit: Option<&Path>,
+    family: Family,
 ) -> anyhow::Result<Exit> {
     if common.history.is_some() {
         return Err(
             Fault::usage("merge reads the shards' files only: name a store as a SHARD, not with --history").into()
         );
     }
-    let mut results = Vec::new();
+    let unwritable = |path: &Path| format!("{}: cannot write it", path.display());
+    let mut file = match junit {
+        Some(path) => Some(JunitFile::new(path, family).with_context(|| unwritable(path))?),
+        None => None,
+    };
+    let mut written = Ok(());
+    let mut duration_ms = 0.0;
     let merged = merge_shards(shards, |result| {
-        if junit.is_some() {
-            results.push(result.clone());
+        duration_ms += result.duration_ms;
+        if let (Some(file), Ok(())) = (&mut file, &written) {
+            written = file.result(result);
         }
     });
     let merged = merged.map_err(|error| Fault::usage(error.to_string()))?;
-    if let Some(path) = junit {
-        let failed = || format!("{}: cannot write it", path.display());
-        let file = BufWriter::new(File::create(path).with_context(failed)?);
-        write_junit(file, &results).with_context(failed)?;
+    if let (Some(file), Some(path)) = (file, junit) {
+        let suite = Suite { started_at_us: merged.started_at_us, duration_ms, host: String::new() };
+        written.and_then(|()| file.finish(&suite)).with_context(|| unwritable(path))?;
     }
     for problem in &merged.problems {
         say(&format!("rpt-history: {}", one_line(&problem.told().0)));

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use rpt::cli::{Color, Format, PytestArgs};
-use rpt::run::{Exec, RunOptions, Workers};
+use rpt::run::{Exec, Replay, RunOptions, Workers};
 use rpt::server::Protocol;
 
 use crate::care::CareArgs;
+use crate::reports::ReportArgs;
 use crate::share::ShareArgs;
 
 /// Run tests through pytest, in workers forked from one process that collected them.
@@ -46,6 +47,13 @@ pub(crate) struct Args {
     /// The store to record the run in [default: RPT_HISTORY, else .rpt/history.db at pytest's rootdir]
     #[arg(long, value_name = "FILE", conflicts_with = "no_history")]
     history: Option<PathBuf>,
+    /// Make a recorded run again: the same tests on the same workers in the same order, with its
+    /// options, seeds and variables; RUN is the begin of a run_id, latest or latest~N
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["paths", "workers", "exec", "pytest_args", "keyword", "marker"])]
+    replay: Option<String>,
+    /// Of a replayed run only what this worker ran
+    #[arg(long, value_name = "NAME", requires = "replay")]
+    worker: Option<String>,
     /// Do not record the run
     #[arg(long)]
     no_history: bool,
@@ -56,14 +64,16 @@ pub(crate) struct Args {
     #[arg(long, value_enum)]
     format: Option<Format>,
     /// No report, only records and errors
-    #[arg(short, long)]
+    #[arg(long)]
     quiet: bool,
     /// Colours of the report
     #[arg(long, value_enum, default_value_t)]
     color: Color,
     #[command(flatten)]
     share: ShareArgs,
-    // Last: what follows would stand under its headings in the help.
+    // Last: what follows would stand under their headings in the help.
+    #[command(flatten)]
+    reports: ReportArgs,
     #[command(flatten)]
     care: CareArgs,
 }
@@ -102,7 +112,10 @@ impl From<Args> for RunOptions {
             care: args.care.into(),
             continue_on_collection_errors: args.continue_on_collection_errors,
             history: args.history,
+            replay: args.replay.map(|run| Replay { run, worker: args.worker }),
             no_history: args.no_history,
+            show: args.reports.show(),
+            files: args.reports.into(),
             events: args.events,
             format: args.format,
             quiet: args.quiet,

@@ -2,6 +2,7 @@
 
 mod args;
 mod care;
+mod reports;
 mod share;
 
 use std::process::ExitCode;

@@ -30,6 +30,13 @@ def node_id(item: pytest.Item) -> str:
     return wire.text(item.nodeid)
 
 
+def located(item: pytest.Item) -> list[Any]:
+    """As `brief`, and where it is defined: the path relative to rootdir and the 0-based line."""
+    path, line, _ = item.location
+    said = brief(item)
+    return [*said, *[None] * (3 - len(said)), [wire.text(path), line]]
+
+
 def brief(item: pytest.Item) -> list[Any]:
     """What running needs: the id, the group, and what marks say of running it."""
     found: dict[str, list[pytest.Mark]] = {}

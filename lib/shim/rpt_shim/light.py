@@ -210,7 +210,8 @@ class Light:
             if isinstance(excinfo.value, (pytest.exit.Exception, KeyboardInterrupt)):
                 raise
         duration = time.perf_counter() - began
-        if excinfo is None and not wanted and item.stash[skipping.xfailed_key] is None:
+        told = wanted or item.user_properties
+        if excinfo is None and not told and item.stash[skipping.xfailed_key] is None:
             # tmpdir.pytest_runtest_makereport
             item.stash.setdefault(tmpdir.tmppath_result_key, {})[when] = True
             passed = reports.Passed(when, duration)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import os
 import socket
@@ -41,7 +42,13 @@ def main(control_socket: socket.socket, settings: dict[str, Any]) -> int:
         traceback.print_exc()
         code = 3
     if server.worker is not None:
+        if server.output:
+            server.worker.results.send("output", wire.packed(server.output))
         server.worker.results.send("finish", code)
+    if server.ending is not None and server.last_client is not None:
+        # A client that is gone needs no answer.
+        with contextlib.suppress(OSError):
+            server.last_client.send({"type": "finished", "exit_code": code, "text": server.said})
     if not server.entered:
         control.send({"type": "ended", "exit_code": code})
     if server.forked or server.entered:

@@ -33,6 +33,7 @@ def is_plain_pass(report: pytest.TestReport | Passed) -> bool:
         and type(report) is pytest.TestReport
         and report.when in PHASES
         and not hasattr(report, "wasxfail")
+        and not (report.user_properties and report.when == "teardown")
     )
 
 
@@ -56,6 +57,20 @@ def message(report: Any) -> str | None:
     return wire.text(report.longreprtext)
 
 
+def crash(report: Any) -> list[Any] | None:
+    """Where a test failed and with what, or where it was skipped: path, 1-based line
+    and text, as far as pytest says."""
+    longrepr = report.longrepr
+    if isinstance(longrepr, tuple):
+        path, lineno, said = longrepr[0], longrepr[1], None
+    else:
+        found = getattr(longrepr, "reprcrash", None)
+        if found is None:
+            return None
+        path, lineno, said = found.path, found.lineno, wire.text(found.message)
+    return [wire.text(path), lineno, said] if type(lineno) is int and lineno >= 0 else None
+
+
 def describe(report: pytest.TestReport | Passed) -> dict[str, Any]:
     """The fields of rpt's PhaseReport."""
     when = report.when if report.when in PHASES else "call"
@@ -63,11 +78,16 @@ def describe(report: pytest.TestReport | Passed) -> dict[str, Any]:
     text = message(report)
     if text is not None:
         said["longrepr"] = text
+        where = crash(report)
+        if where is not None:
+            said["crash"] = where
     if hasattr(report, "wasxfail"):
         said["wasxfail"] = wire.text(report.wasxfail)
     subtest = subtest_of(report)
     if subtest is not None:
         said["subtest"] = subtest
+    if report.when == "teardown" and getattr(report, "user_properties", None):
+        said["properties"] = [[wire.text(name), wire.text(value)] for name, value in report.user_properties]
     if report.sections and not is_plain_pass(report):
         said["sections"] = [[wire.text(title), wire.text(content)] for title, content in report.sections]
     return said

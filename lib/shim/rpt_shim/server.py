@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import os
 import select
 import signal
@@ -22,7 +23,7 @@ from typing import Any
 
 import pytest
 
-from rpt_shim import cache, inventory, leaks, marks, orphans, reports, sharing, stacks, surroundings, wire
+from rpt_shim import cache, inventory, leaks, marks, orphans, parts, relay, reports, sharing, stacks, surroundings, wire
 from rpt_shim.board import Board
 from rpt_shim.dependencies import Dependencies, installed_prefixes
 from rpt_shim.worker import Worker, describe_warning
@@ -73,6 +74,16 @@ class Server:
         self.seen: dict[str, tuple[int, int]] = {}
         #: What pytest's configuration says of time limits and reruns.
         self.rules: dict[str, Any] = {}
+        #: Which plugins only this process has.
+        self.registrations = relay.Registrations()
+        #: Reports of collectors.
+        self.collected_reports: list[pytest.CollectReport] = []
+        self.relay: relay.Relay | None = None
+        #: How the run ended, once it has.
+        self.ending: dict[str, Any] | None = None
+        #: What plugins said at the end.
+        self.said = ""
+        self.output: dict[str, Any] = {}
 
     # While pytest starts and collects
 
@@ -82,9 +93,17 @@ class Server:
         for name, value in (("numprocesses", None), ("dist", "no"), ("tx", []), ("distload", False)):
             if hasattr(config.option, name):
                 setattr(config.option, name, value)
+        # Idle, it is not there: plugins that are told of it would wait for its workers.
+        for name in ("xdist", "xdist.looponfail"):
+            if config.pluginmanager.hasplugin(name):
+                config.pluginmanager.unregister(name=name)
+        config.pluginmanager.register(self.registrations, "rpt-registrations")
         identity = self.settings.get("identity")
-        if identity is not None:
+        if identity is None:
+            parts.controls(config)
+        else:
             surroundings.identify(config, identity)
+            config.workerinput.update(parts.told(config))
         yield
 
     @pytest.hookimpl(hookwrapper=True)
@@ -102,6 +121,7 @@ class Server:
         self.board.collects(collector.nodeid)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        self.collected_reports.append(report)
         if report.failed:
             path = report.nodeid or getattr(report, "fspath", "") or "."
             self.errors.append({"file_path": wire.text(path), "message": reports.message(report) or ""})
@@ -111,9 +131,19 @@ class Server:
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
         self.deselected += len(items)
 
-    def pytest_warning_recorded(self, warning_message: Any, when: str, nodeid: str) -> None:
+    def pytest_warning_recorded(
+        self, warning_message: Any, when: str, nodeid: str, location: tuple[str, int, str] | None
+    ) -> None:
         if self.worker is None:
-            self.warnings.append(describe_warning(warning_message, when, nodeid))
+            self.warnings.append(describe_warning(warning_message, when, nodeid, location))
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> Any:
+        yield
+        if self.forked:
+            self.output = session.config.workeroutput  # type: ignore[attr-defined]
+        elif self.ending is not None:
+            self.said = relay.summary(session.config, int(exitstatus))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
@@ -158,6 +188,10 @@ class Server:
             "continue_on_collection_errors": bool(option.continue_on_collection_errors),
             "fork_hazards": self._fork_hazards(),
             "rules": self.rules,
+            "listens": relay.somebody_listens(config),
+            "has_summary": relay.has_summary(config),
+            "randomly_seed": parts.seed(option),
+            "notes": parts.notes(config, session.items),
         }
 
     def _refused(self, option: Any) -> list[str]:
@@ -166,7 +200,6 @@ class Server:
             "--collect-only": getattr(option, "collectonly", False),
             "--pdb": getattr(option, "usepdb", False),
             "--trace": getattr(option, "trace", False),
-            "--junitxml": getattr(option, "xmlpath", None),
             "--stepwise": getattr(option, "stepwise", False),
         }
         return [name for name, value in present.items() if value]
@@ -225,6 +258,11 @@ class Server:
                     return True
                 elif request[0]["op"] == "linger":
                     deadline = time.monotonic() + request[0]["seconds"]
+            elif self.relay is not None and self.relay in readable:
+                if not self.relay.read():
+                    broke, self.relay = self.relay.broke, None
+                    if broke is not None:
+                        raise broke
             elif self.control is None and deadline is not None and time.monotonic() >= deadline:
                 self._stop_listening()
                 return self._leave(session)
@@ -233,13 +271,26 @@ class Server:
     def _leave(self, session: pytest.Session) -> bool:
         """Ends a process that ran no test: nothing of one is left to be found when
         pytest collects garbage at its end, five times over all that was collected."""
-        surroundings.write_no_report(session.config)
         gc.freeze()
+        if self.ending is None:
+            surroundings.write_no_report(session.config)
+            return True
+        while self.relay is not None and self.relay.read():
+            pass
+        if self.relay is not None and self.relay.broke is not None:
+            raise self.relay.broke
+        # What pytest makes its exit code of.
+        code = self.ending["exit_code"]
+        session.testsfailed = max(1, self.ending["failed"]) if code == 1 else 0
+        session.testscollected = self.ending["total"]
+        if code not in (0, 1, 5):
+            raise pytest.exit.Exception(self.ending["reason"], returncode=code)
         return True
 
     def _wait(self, deadline: float | None) -> list[Any]:
         poll = select.poll()
-        sources = {source.fileno(): source for source in (self.control, self.listener) if source is not None}
+        waited_for = (self.control, self.listener, self.relay)
+        sources = {source.fileno(): source for source in waited_for if source is not None}
         for fd in [*sources, *(fd for _, fd in self.children.values() if fd is not None)]:
             poll.register(fd, select.POLLIN)
         timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -256,14 +307,20 @@ class Server:
         assert self.control is not None
         operation = request["op"]
         if operation == "items":
-            self._send_items(session, full=request["full"])
+            self._send_items(session, full=request["full"], located=request["located"])
         elif operation == "fork":
             return self._fork(session, request, fds)
         elif operation == "run":
             self._run_here(session, request, fds)
             return True
-        elif operation == "remember":
-            cache.remember(session.config, request["failed"], request["ran"])
+        elif operation == "relay":
+            self.relay = relay.Relay(session, fds[0])
+        elif operation == "finish":
+            self.ending = request
+            cache.remember(session.config, request["failures"], request["ran"])
+        elif operation == "collect_reports":
+            found = [relay.serialised(session.config, report, {}) for report in self.collected_reports]
+            self.control.send({"reports": [json.dumps(report) for report in found]})
         elif operation == "fixtures":
             self.control.send({"fixtures": sharing.used(session, request["exclusive"])})
         elif operation == "dependencies":
@@ -277,9 +334,9 @@ class Server:
             self.control.send({"type": "refused", "message": f"unknown request {operation}"})
         return False
 
-    def _send_items(self, session: pytest.Session, full: bool) -> None:
+    def _send_items(self, session: pytest.Session, full: bool, located: bool) -> None:
         assert self.control is not None
-        describe = self.describer.full if full else inventory.brief
+        describe = self.describer.full if full else inventory.located if located else inventory.brief
         items = session.items
         for start in range(0, len(items), inventory.CHUNK):
             chunk = [describe(item) for item in items[start : start + inventory.CHUNK]]
@@ -347,12 +404,19 @@ class Server:
         surroundings.own_fault_handler(config)
         surroundings.own_temporary_folder(config, request["identity"]["worker"])
         surroundings.identify(config, request["identity"])
+        if self.forked:
+            relay.leave_to_controller(config, self.registrations.controllers)
+            parts.works(config)
         self._run(session, request, fds)
 
     def _run(self, session: pytest.Session, request: dict[str, Any], fds: list[int]) -> None:
         work, results = fds[:2]
         # 0: rpt counts by itself.
         session.config.option.maxfail = request["manner"]["maxfail"]
+        option: Any = session.config.option
+        if request["manner"]["tb"] is not None:
+            option.tbstyle = request["manner"]["tb"]
+        option.verbose += request["manner"]["verbosity"]
         board = Board(fds[4])
         os.close(fds[4])
         # What the run's set-up commands passed on.
@@ -362,6 +426,8 @@ class Server:
         # What is looked at around an item must be around it.
         protocol = "full" if request["manner"]["detect_leaks"] else request["manner"]["protocol"]
         self.worker = Worker(session.config, wire.Results(results), wire.Work(work), board, protocol)
+        if request["manner"]["reports"]:
+            self.worker.hand_reports_on()
         session.config.pluginmanager.register(self.worker, "rpt-worker")
         session.config.pluginmanager.register(board, "rpt-board")
         if request["manner"]["detect_leaks"]:

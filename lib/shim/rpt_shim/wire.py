@@ -10,7 +10,9 @@ naming the message.
 from __future__ import annotations
 
 import array
+import base64
 import json
+import marshal
 import os
 import socket
 
@@ -34,6 +36,23 @@ def text(value: object) -> str:
         cut = len(result) - MAX_TEXT
         result = f"{result[:MAX_TEXT]}\n[... {cut} more characters left out by rpt]"
     return result
+
+
+def packed(values: dict) -> str:
+    """What of `values` is made of Python's plain types, bytes and tuples included, as text."""
+    held = {}
+    for name, value in values.items():
+        try:
+            marshal.dumps(value)
+        except ValueError:
+            continue
+        held[name] = value
+    return base64.b64encode(marshal.dumps(held)).decode("ascii")
+
+
+def unpacked(text: str) -> dict:
+    """What was `packed` by a process of the same interpreter."""
+    return marshal.loads(base64.b64decode(text))
 
 
 def encode(message: object) -> bytes:

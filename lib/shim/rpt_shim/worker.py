@@ -7,6 +7,7 @@ where it is known that nobody can tell the difference, through `light`.
 
 from __future__ import annotations
 
+import json
 import time
 import traceback
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from rpt_shim import light, reports, wire
+from rpt_shim import light, relay, reports, wire
 from rpt_shim.board import Board
 from rpt_shim.leaks import Leaks
 from rpt_shim.light import Light
@@ -62,6 +63,8 @@ class Worker:
             self.refusal = light.refusal_of_session(config, untested=protocol == "light")
         if self.refusal is None:
             self.light = Light(config, board, self.asks_status)
+        #: pytest's own reports are said, too.
+        self.hands_on = False
         #: How many items took the full protocol for which reason; None: the light one.
         self.took: dict[str | None, int] = {}
 
@@ -76,7 +79,13 @@ class Worker:
     def pytest_warning_recorded(
         self, warning_message: Any, when: str, nodeid: str, location: tuple[str, int, str] | None
     ) -> None:
-        self.results.send("warning", describe_warning(warning_message, when, nodeid))
+        self.results.send("warning", describe_warning(warning_message, when, nodeid, location))
+
+    def hand_reports_on(self) -> None:
+        """Somebody wants pytest's own reports of every test."""
+        self.hands_on = True
+        if self.light is not None:
+            self.light.asks_status = True
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Iterator[None]:
@@ -140,6 +149,7 @@ class Worker:
             code = getattr(interrupt, "returncode", None)
             said = f"{kind}: {reason}" if reason else kind
             self._say_set_up()
+            self._say_reports(number)
             self._say(wire.line("interrupt", number, began, self._described(), said, code))
             raise
         except BaseException:
@@ -148,6 +158,7 @@ class Worker:
         self._say_set_up()
         if self.leaks is not None and self.leaks.found:
             self._say(wire.line("leaks", number, self.leaks.found))
+        self._say_reports(number)
         reported = self.reported
         if len(reported) == 3 and all(map(reports.is_plain_pass, reported)):
             duration = reported[0].duration + reported[1].duration + reported[2].duration
@@ -165,6 +176,16 @@ class Worker:
         if self.light is not None:
             self.light.park()
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=nextitem)
+
+    def _say_reports(self, number: int) -> None:
+        if not self.hands_on:
+            return
+        workerinput = getattr(self.config, "workerinput", {})
+        names = {"workerid": "worker_id", "testrunuid": "testrun_uid"}
+        more = {names[name]: value for name, value in workerinput.items() if name in names}
+        said = [relay.serialised(self.config, report, {"item_index": number, **more}) for report in self.reported]
+        # Escaped: texts in them did not go through `wire.text`.
+        self._say(b'["reports",%d,%s]\n' % (number, json.dumps(said).encode("ascii")))
 
     def _say_set_up(self) -> None:
         if max(self.set_up) >= NOTABLE_S:
@@ -185,7 +206,9 @@ class Worker:
         return described
 
 
-def describe_warning(warning_message: Any, when: str, nodeid: str) -> dict[str, Any]:
+def describe_warning(
+    warning_message: Any, when: str, nodeid: str, location: tuple[str, int, str] | None
+) -> dict[str, Any]:
     """The fields of rpt's Warning."""
     return {
         "when": when,
@@ -194,6 +217,7 @@ def describe_warning(warning_message: Any, when: str, nodeid: str) -> dict[str, 
         "lineno": warning_message.lineno,
         "category": warning_message.category.__name__,
         "message": wire.text(warning_message.message),
+        "location": None if location is None else [wire.text(location[0]), location[1], wire.text(location[2])],
     }
 
 

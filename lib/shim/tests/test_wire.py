@@ -73,3 +73,8 @@ def test_results_are_lines():
     os.close(write_end)
     with os.fdopen(read_end, "rb") as lines:
         assert [json.loads(line) for line in lines] == [["test", 3, "line\nbreak ü"]]
+
+
+def test_what_a_worker_leaves_is_packed_as_far_as_it_is_plain():
+    left = {"bytes": b"\0\xff", "pair": (1, None), "odd": object(), "text": "é"}
+    assert wire.unpacked(wire.packed(left)) == {"bytes": b"\0\xff", "pair": (1, None), "text": "é"}

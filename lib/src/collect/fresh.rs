@@ -116,6 +116,7 @@ impl Started {
             identity: None,
             terminal: false,
             watch,
+            environment: &[],
         };
         let interrupts = interrupt::watch().context("cannot watch for signals")?;
         let mut server = server::start(&launch)?.ready(&interrupts)?;

@@ -119,8 +119,8 @@ impl RunWriter {
     pub(super) fn begin(connection: &Connection, head: &RunHead) -> rusqlite::Result<RunWriter> {
         connection.execute(
             "INSERT INTO run (state, started_at_us, commit_id, branch, dirty, host, python_version, pytest_version,
-                              args, rootdir, shard)
-             VALUES (0, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                              args, rootdir, shard, circumstances)
+             VALUES (0, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             params![
                 head.started_at_us,
                 head.commit_id,
@@ -132,6 +132,7 @@ impl RunWriter {
                 json(&head.args),
                 head.rootdir,
                 head.shard.as_ref().map(json),
+                head.circumstances.as_ref().map(json),
             ],
         )?;
         Ok(RunWriter {

@@ -25,6 +25,7 @@ fn full_head() -> RunHead {
             test_count: 3,
             expected_ms: 1.0,
         }),
+        circumstances: None,
     }
 }
 

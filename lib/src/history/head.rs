@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use serde::{Deserialize, Serialize};
+
 use super::checkout;
 use crate::record::Shard;
 
@@ -30,6 +32,21 @@ pub struct RunHead {
     pub rootdir: String,
     /// The shard, if the run was one.
     pub shard: Option<Shard>,
+    /// What a replay needs, where rpt-run recorded it; no part of the run's id.
+    pub circumstances: Option<Circumstances>,
+}
+
+/// Under which circumstances tests ran.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Circumstances {
+    /// pytest's options without paths.
+    pub options: Vec<String>,
+    /// Variables that change what Python, pytest and its plugins do.
+    pub environment: Vec<(String, String)>,
+    /// pytest-randomly's seed.
+    pub randomly_seed: Option<i64>,
+    /// Workers were interpreters of their own.
+    pub spawned: bool,
 }
 
 impl RunHead {

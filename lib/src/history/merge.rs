@@ -120,6 +120,9 @@ pub struct Merged {
     /// The longest shard's: the others ran beside it.
     pub duration_ms: f64,
     pub exit_code: u8,
+    /// When the first of them began, in microseconds since the Unix epoch.
+    #[serde(skip)]
+    pub started_at_us: i64,
     pub problems: Vec<Problem>,
 }
 
@@ -146,6 +149,7 @@ pub fn merge(files: &[PathBuf], mut see: impl FnMut(&TestResult)) -> Result<Merg
     let codes = shards.iter().map(|(_, run)| exit_of(run)).chain(problems.iter().map(|problem| problem.told().1));
     Ok(Merged {
         shards: shards.len(),
+        started_at_us: shards.iter().map(|(_, run)| run.head.started_at_us).min().unwrap_or_default(),
         total: sum(&Run::total),
         passed: count(Outcome::Passed),
         failed: count(Outcome::Failed),

@@ -8,7 +8,7 @@
 //! - `summaries`: what the other stages read. `select` (pure): which runs, which tests.
 //!   `runs`, `trail`: reading runs, and all results of one test.
 //! - `durations`: what a time limit needs.
-//! - `merge`: one verdict over the shards of a run. `junit_writer`: results as one JUnit file.
+//! - `merge`: one verdict over the shards of a run.
 //! - `verdicts`, `failures`, `compare`, `slowest`, `trends`: answers. `upkeep`: prune, check, vacuum.
 //! - `rows`, `show`: the records that rpt-history writes. `table` (pure): the same for people.
 //!
@@ -25,7 +25,6 @@ pub mod failures;
 mod head;
 pub mod import;
 mod ingest;
-mod junit_writer;
 pub mod merge;
 mod recorder;
 mod replay;
@@ -47,9 +46,8 @@ pub mod verdicts;
 pub use canonical::{RunHasher, is_run_id, micros};
 pub use durations::recent_passes;
 pub use export::ExportError;
-pub use head::RunHead;
+pub use head::{Circumstances, RunHead};
 pub use ingest::{IngestError, Ingested, IngestedRun, Tee, record_stream};
-pub use junit_writer::write_junit;
 pub use recorder::{Finished, Recorder};
 pub use runs::Run;
 pub use store::Store;

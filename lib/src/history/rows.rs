@@ -141,6 +141,7 @@ impl RunRow {
             args: self.args.clone(),
             rootdir: self.rootdir.clone(),
             shard: self.shard.clone(),
+            circumstances: None,
         })
     }
 

@@ -43,7 +43,7 @@ impl Run {
 
 const COLUMNS: &str = "run, run_id, state, started_at_us, commit_id, branch, dirty, host, python_version, \
      pytest_version, args, rootdir, shard, passed, failed, errors, skipped, xfailed, xpassed, not_run, deselected, \
-     collection_errors, duration_us, exit_code";
+     collection_errors, duration_us, exit_code, circumstances";
 
 /// The order in which runs count, newest first.
 const NEWEST_FIRST: &str = "started_at_us DESC, run_id IS NOT NULL DESC, run_id DESC, run DESC";
@@ -213,6 +213,29 @@ pub(super) fn tests_matching(
     Ok(tests)
 }
 
+impl Store {
+    /// Which worker ran which tests of a run, each in its order; workers by their numbers.
+    pub fn assignment(&self, run: &Run) -> Result<Vec<(String, Vec<String>)>, HistoryError> {
+        self.read(|| {
+            let mut workers: Vec<(String, Vec<String>)> = Vec::new();
+            let mut results = self.connection.prepare(
+                "SELECT worker.name, test.node_id FROM result
+                 JOIN worker ON worker.worker = result.worker JOIN test ON test.test = result.test
+                 WHERE result.run = ?1 ORDER BY length(worker.name), worker.name, result.position, result.nth",
+            )?;
+            let mut rows = results.query([run.key])?;
+            while let Some(row) = rows.next()? {
+                let (worker, node_id): (String, String) = (row.get(0)?, row.get(1)?);
+                match workers.last_mut() {
+                    Some((last, ids)) if *last == worker => ids.push(node_id),
+                    _ => workers.push((worker, vec![node_id])),
+                }
+            }
+            Ok(workers)
+        })
+    }
+}
+
 fn run_at(row: &Row) -> rusqlite::Result<Run> {
     let mut counts = [0; Outcome::ALL.len()];
     for (at, count) in counts.iter_mut().enumerate() {
@@ -222,6 +245,7 @@ fn run_at(row: &Row) -> rusqlite::Result<Run> {
         rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
     };
     let (args, shard): (String, Option<String>) = (row.get(10)?, row.get(12)?);
+    let circumstances: Option<String> = row.get(24)?;
     Ok(Run {
         key: row.get(0)?,
         run_id: row.get(1)?,
@@ -237,6 +261,10 @@ fn run_at(row: &Row) -> rusqlite::Result<Run> {
             args: serde_json::from_str(&args).map_err(|error| unreadable(10, error))?,
             rootdir: row.get(11)?,
             shard: shard.map(|text| serde_json::from_str(&text)).transpose().map_err(|error| unreadable(12, error))?,
+            circumstances: circumstances
+                .map(|text| serde_json::from_str(&text))
+                .transpose()
+                .map_err(|error| unreadable(24, error))?,
         },
         counts,
         deselected: row.get(20)?,

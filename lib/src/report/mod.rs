@@ -2,7 +2,10 @@
 //! prints them, and the summary. Writes text, never records.
 
 mod flaky;
+pub mod github;
+pub mod outputs;
 mod progress;
+mod show;
 mod text;
 
 use std::collections::BTreeMap;
@@ -15,10 +18,12 @@ use crate::record::{CollectError, TestResult};
 use crate::server::{SkippedFile, Warning};
 use crate::tally::{Ending, Tally};
 use progress::Progress;
+use show::{Kept, verbose_line};
+pub use show::{Show, Tb, letters};
 use text::{Style, Text};
 
 /// How a run is shown.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct View {
     /// The report goes to stdout, which carries no records; else to stderr.
     pub on_stdout: bool,
@@ -30,6 +35,8 @@ pub struct View {
     pub terminal_taken: bool,
     /// Say at the end how many items took which protocol.
     pub explain_protocol: bool,
+    /// What pytest's own options ask for.
+    pub show: Show,
 }
 
 /// The view on one run.
@@ -44,6 +51,10 @@ pub struct Report {
     passing_subtests: u64,
     warnings: Vec<Warning>,
     took: BTreeMap<Option<String>, u64>,
+    plugins: String,
+    kept: Kept,
+    done: u64,
+    total: u64,
     notes: Vec<String>,
     began: Instant,
 }
@@ -51,7 +62,7 @@ pub struct Report {
 impl Report {
     /// A view on a run of `total` tests that begins now.
     pub fn new(view: View, total: u64) -> Report {
-        let shown = !view.quiet && !view.terminal_taken;
+        let shown = !view.quiet && !view.terminal_taken && view.show.brief == 0;
         Report {
             progress: Progress::new(shown, total, view.color.wanted(&std::io::stderr())),
             view,
@@ -62,6 +73,10 @@ impl Report {
             passing_subtests: 0,
             warnings: Vec::new(),
             took: BTreeMap::new(),
+            plugins: String::new(),
+            kept: Kept::default(),
+            done: 0,
+            total,
             notes: Vec::new(),
             began: Instant::now(),
         }
@@ -74,6 +89,16 @@ impl Report {
         }
         self.passing_subtests += result.passing_subtests.unwrap_or(0);
         self.progress.ended(&result);
+        self.kept.result(&self.view.show, &result);
+        self.done += 1;
+        if self.view.show.verbose > 0 && !self.view.quiet && !self.view.terminal_taken {
+            let line = verbose_line(&result, self.done, self.total);
+            self.progress.suspend(|| match self.view.on_stdout {
+                // A reader that is gone is noticed at the end.
+                true => drop(writeln!(std::io::stdout(), "{line}")),
+                false => say(&line),
+            });
+        }
         if result.outcome.is_failure() {
             self.failures.push(result);
         } else if result.outcome == Outcome::NotRun {
@@ -110,6 +135,11 @@ impl Report {
         }
     }
 
+    /// What pytest's plugins wrote at the end.
+    pub fn plugins(&mut self, said: String) {
+        self.plugins = said;
+    }
+
     /// Something people should know; shown now and not again.
     pub fn note(&mut self, text: &str) {
         self.progress.suspend(|| say(&format!("rpt-run: {}", one_line(text))));
@@ -140,6 +170,14 @@ impl Report {
         self.notes.push(text);
     }
 
+    /// What `-r` leaves of the summary's failures.
+    fn listed_failures(&self) -> impl Iterator<Item = &TestResult> + Clone {
+        let letters = &self.view.show.letters;
+        self.failures
+            .iter()
+            .filter(move |result| letters.contains(if result.outcome == Outcome::Error { 'E' } else { 'f' }))
+    }
+
     /// Writes the report of a run that is over. False: its reader is gone.
     pub fn finish(&mut self, end: &End) -> bool {
         self.progress.end();
@@ -152,13 +190,26 @@ impl Report {
         // In quiet mode the records speak for the tests.
         if !self.view.quiet {
             text.collect_errors(end.collect_errors);
-            text.failures(&self.failures);
+            match self.view.show.tb {
+                Some(Tb::No) => {}
+                Some(Tb::Line) => text.failure_lines(&self.failures),
+                _ => text.failures(&self.failures),
+            }
             text.flaky(&self.flaky);
             text.warnings(&self.warnings);
             text.leaks(&self.leaks);
-            text.short_summary(end, &self.failures, &self.not_run);
-            text.flaky_summary(&self.flaky, self.failures.is_empty() && self.not_run.is_empty());
-            text.totals(end, self.passing_subtests, self.warnings.len(), self.began.elapsed());
+            text.durations(&self.view.show, &mut self.kept);
+            if !self.plugins.trim().is_empty() {
+                text.line(self.plugins.trim_matches('\n'));
+            }
+            let clean = self.failures.is_empty() && self.not_run.is_empty();
+            if self.view.show.brief < 2 {
+                text.short_summary(end, self.listed_failures(), &self.not_run);
+                text.listed(&self.kept, clean && end.collect_errors.is_empty());
+                text.flaky_summary(&self.flaky, clean && !self.kept.is_listing());
+            }
+            let took = self.began.elapsed();
+            text.totals(end, self.passing_subtests, self.warnings.len(), took, self.view.show.brief > 0);
         }
         if self.view.explain_protocol {
             text.protocols(&self.took);

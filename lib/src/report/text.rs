@@ -158,15 +158,20 @@ impl<'a> Text<'a> {
         }
     }
 
-    pub(super) fn short_summary(&mut self, end: &End, failures: &[TestResult], not_run: &[(Box<str>, Box<str>)]) {
-        if failures.is_empty() && not_run.is_empty() && end.collect_errors.is_empty() {
+    pub(super) fn short_summary<'r>(
+        &mut self,
+        end: &End,
+        mut failures: impl Iterator<Item = &'r TestResult> + Clone,
+        not_run: &[(Box<str>, Box<str>)],
+    ) {
+        if failures.clone().next().is_none() && not_run.is_empty() && end.collect_errors.is_empty() {
             return;
         }
         self.line(&self.style.rule('=', "short test summary info"));
         for error in end.collect_errors {
             self.named("ERROR", &error.file_path, last_line(&error.message));
         }
-        for result in failures {
+        for result in failures.by_ref() {
             let word = if result.outcome == Outcome::Error { "ERROR" } else { "FAILED" };
             let reason = match &result.cause {
                 Some(cause) => cause.as_str(),
@@ -194,7 +199,8 @@ impl<'a> Text<'a> {
     }
 
     pub(super) fn named(&mut self, word: &str, id: &str, reason: &str) {
-        let code = if matches!(word, "NOT RUN" | "FLAKY") { YELLOW } else { RED };
+        let code =
+            if matches!(word, "NOT RUN" | "FLAKY" | "SKIPPED" | "XFAIL" | "XPASS" | "PASSED") { YELLOW } else { RED };
         let id = shortened(&one_line(id));
         let head = format!("{} {id}", self.style.paint(code, word));
         let room = self.style.width.saturating_sub(word.len() + 1 + id.chars().count() + 3);
@@ -213,7 +219,7 @@ impl<'a> Text<'a> {
     }
 
     /// pytest's last line.
-    pub(super) fn totals(&mut self, end: &End, passing_subtests: u64, warnings: usize, took: Duration) {
+    pub(super) fn totals(&mut self, end: &End, passing_subtests: u64, warnings: usize, took: Duration, bare: bool) {
         match end.ending {
             Ending::Interrupted { reason, .. } | Ending::Broken { reason } => {
                 self.painted(RED, &self.style.rule('!', &one_line(reason)));
@@ -249,7 +255,8 @@ impl<'a> Text<'a> {
             (false, Ending::Complete, _) => YELLOW,
             _ => RED,
         };
-        self.painted(color, &self.style.rule('=', &format!("{said} in {:.2}s", took.as_secs_f64())));
+        let line = format!("{said} in {:.2}s", took.as_secs_f64());
+        self.painted(color, &if bare { line } else { self.style.rule('=', &line) });
     }
 }
 

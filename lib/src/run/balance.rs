@@ -169,7 +169,7 @@ impl State<'_> {
     /// Starts a worker that runs `share` first. Its place among the slots.
     pub(super) fn new_worker(&mut self, share: Unit) -> anyhow::Result<usize> {
         let index = self.slots.len();
-        let name = (0..)
+        let name = (self.run.first_worker..)
             .map(|number| format!("gw{number}"))
             .find(|name| !self.slots.iter().any(|slot| slot.status.is_none() && slot.name == *name));
         let identity =
@@ -181,6 +181,9 @@ impl State<'_> {
             protocol: self.run.protocol,
             stacks_signal: STACKS as i32,
             detect_leaks: self.run.policy.detect_leaks,
+            reports: self.run.policy.reports,
+            tb: self.run.policy.tb,
+            verbosity: self.run.policy.verbosity,
             environment: self.run.environment.clone(),
         };
         let mut slot = self.run.host.start_worker(index, identity, manner, given, &self.run.events.0)?;

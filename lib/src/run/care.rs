@@ -74,6 +74,9 @@ impl Run<'_> {
             memory: MemoryWatch::begin(),
             max_crashes: care.max_crashes,
             detect_leaks: care.detect_leaks,
+            reports: false,
+            tb: None,
+            verbosity: 0,
             crashes: 0,
         }
     }

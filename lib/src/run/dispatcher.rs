@@ -15,6 +15,7 @@ use super::needs::insert;
 use super::overdue::Overdue;
 use super::plan::{Numbers, Unit, spread, units};
 use super::policy::Policy;
+use super::relay::Relay;
 use super::retry::Retries;
 use super::sinks::Sinks;
 use super::slot::Slot;
@@ -32,6 +33,9 @@ use crate::tally::{Ending, Tally};
 /// look whether somebody idles who could take work from somebody who is stuck.
 const TICK: Duration = Duration::from_millis(25);
 
+/// How long after the end of the tests' own process a signal is waited for that ended it.
+const SIGNAL_PATIENCE: Duration = Duration::from_millis(200);
+
 /// So many workers in a row that end before they run anything end the run.
 const FRUITLESS_LIMIT: u32 = 3;
 
@@ -45,6 +49,8 @@ pub(super) struct Dispatcher<'a> {
     pub times: Vec<u64>,
     /// Variables of the run's set-up commands.
     pub environment: Vec<(String, String)>,
+    /// The number of the first worker: 0 but for a replay of one of several.
+    pub first_worker: usize,
     pub host: Host,
     /// The most workers at a time.
     pub workers: usize,
@@ -63,6 +69,8 @@ pub(super) struct Dispatcher<'a> {
     pub retries: Retries,
     /// Whose failures are excused.
     pub ward: Ward,
+    /// Plugins that hear of tests.
+    pub relay: Option<Relay>,
     pub sinks: &'a mut Sinks,
     pub events: (Sender<Event>, Receiver<Event>),
 }
@@ -218,7 +226,10 @@ impl State<'_> {
                 self.slots[index].open_pipes -= 1;
                 self.conclude_worker(index);
             }
-            Event::Exited(index, status) => self.exited(index, status),
+            Event::Exited(index, status) => {
+                self.hear_of_signal(status);
+                self.exited(index, status);
+            }
             Event::Server(Some(FromServer::Forked { worker, pid })) => {
                 if let Some(slot) = self.slots.iter_mut().rfind(|slot| slot.name == worker) {
                     slot.pid = Some(pid);
@@ -306,7 +317,13 @@ impl State<'_> {
                 self.stop(Ending::Interrupted { reason, exit_code: None });
             }
             Message::Leaks { leaks } => self.slots[index].leaks = leaks,
-            Message::Warning(warning) => self.run.sinks.report.warning(warning),
+            Message::Reports { reports, .. } => self.slots[index].reports = reports,
+            Message::Output(output) => {
+                if let Some(relay) = &self.run.relay {
+                    relay.worker_output(&self.slots[index].name, &output);
+                }
+            }
+            Message::Warning(warning) => self.run.sinks.warning(warning),
             Message::Protocol(took) => self.run.sinks.report.protocol(took),
             Message::Finish { exit_code } => {
                 let slot = &mut self.slots[index];
@@ -347,6 +364,7 @@ impl State<'_> {
         slot.running = None;
         let mut result = slot.watch.ends(item, result);
         result.leaks = std::mem::take(&mut slot.leaks);
+        result.reports = std::mem::take(&mut slot.reports);
         slot.done.0 += 1;
         slot.done.1 += result.duration_ms / 1000.0;
         self.fruitless = 0;
@@ -381,10 +399,14 @@ impl State<'_> {
     /// Gives a test its one result.
     pub(super) fn deliver(&mut self, item: u32, mut result: TestResult) -> bool {
         self.run.ward.mark(&mut result);
+        result.locate(self.run.items[item as usize].location.as_deref());
         self.ended[item as usize] = true;
         self.left -= 1;
         self.tally.add_result(&result);
         let counts = !result.quarantined;
+        if let Some(relay) = &self.run.relay {
+            relay.result(item, &result);
+        }
         self.run.sinks.result(result);
         counts
     }
@@ -414,6 +436,29 @@ impl State<'_> {
         // Whatever it started and left behind goes with it.
         slot.kill_group();
         self.conclude_worker(index);
+    }
+
+    /// A signal to the whole process group ends the tests' own process, too (`-n 0`), and
+    /// its end may be seen before this process has heard of the signal.
+    fn hear_of_signal(&mut self, status: i32) {
+        let asked = [Signal::SIGTERM, Signal::SIGHUP].into_iter().any(|signal| status & 0x7f == signal as i32);
+        if !asked || self.stopped.is_some() || !matches!(self.run.host, Host::Here { .. }) {
+            return;
+        }
+        let until = Instant::now() + SIGNAL_PATIENCE;
+        let mut before = Vec::new();
+        while let Ok(event) = self.run.events.1.recv_deadline(until) {
+            let heard = matches!(event, Event::Interrupted(_));
+            before.push(event);
+            if heard {
+                break;
+            }
+        }
+        // In their order, but for the signal, which came first.
+        if let Some(event) = before.pop_if(|event| matches!(event, Event::Interrupted(_))) {
+            self.handle(event);
+        }
+        before.into_iter().for_each(|event| self.handle(event));
     }
 
     /// Once a worker's process and both its pipes have ended: the test it died in
@@ -556,6 +601,9 @@ impl State<'_> {
                 let result = result::not_run(id, cause);
                 self.give_result(item, result);
             }
+        }
+        if let Some(relay) = self.run.relay.take() {
+            relay.finish();
         }
         (Outcomes { tally: self.tally, ending }, self.run.host)
     }

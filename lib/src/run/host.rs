@@ -10,7 +10,9 @@ use crossbeam_channel::{Sender, never};
 use super::event::Event;
 use super::plan::{Numbers, same_tests};
 use super::slot::Slot;
-use crate::server::{ControlWriter, FromServer, Identity, Launch, Manner, Pipes, Request, Started, Watch, start};
+use crate::server::{
+    ControlWriter, FromServer, Identity, Launch, Manner, Pipes, Request, Started, Variable, Watch, start,
+};
 use crate::test_id::file_of;
 
 /// Where workers come from.
@@ -37,6 +39,8 @@ pub(super) struct SpawnRecipe {
     pub options: Vec<String>,
     /// What ids are relative to.
     pub rootdir: PathBuf,
+    /// Variables of a run that is replayed.
+    pub environment: Vec<Variable>,
 }
 
 impl Host {
@@ -115,11 +119,12 @@ fn spawn(
         identity: Some((identity, &manner.environment)),
         terminal: false,
         watch: Watch::Nothing,
+        environment: &recipe.environment,
     };
     let starting = start(&launch)?;
     events.send(Event::SpawnStarted(index, starting.pid() as i32))?;
     let mut server = starting.ready(&never())?;
-    let items = server.brief_items()?;
+    let items = server.brief_items(false)?;
     let requested: Vec<&str> = given.iter().map(|(_, id)| &**id).collect();
     let collected: Vec<&str> = items.iter().map(|item| &*item.node_id).collect();
     let mut numbers = Numbers::default();

@@ -58,6 +58,7 @@ pub(super) fn start(
     context: &Context,
     request: &Request,
     (python, cwd): (&Path, &Path),
+    located: bool,
     (interrupts, until): (&Receiver<Interrupted>, Option<Instant>),
 ) -> anyhow::Result<Option<Obtained>> {
     let cut_off = || {
@@ -81,9 +82,10 @@ pub(super) fn start(
             identity: None,
             terminal: false,
             watch: Watch::Nothing,
+            environment: &[],
         };
         let mut server = server::start(&launch)?.ready_until(interrupts, until)?;
-        let items = server.brief_items()?;
+        let items = server.brief_items(located)?;
         let selection = Selection::of(request, &items, Path::new(&server.collected.rootdir), cwd);
         if selection.not_found.is_empty() {
             return Ok(Some(Obtained { server, items: Some(items) }));

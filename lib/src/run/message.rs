@@ -1,6 +1,8 @@
 //! Owns the lines a worker writes on its result pipe. The shim's side is
 //! `shim/rpt_shim/worker.py`.
 
+use serde_json::value::RawValue;
+
 use crate::outcome::PhaseReport;
 use crate::server::Warning;
 
@@ -17,6 +19,10 @@ pub(super) enum Message {
     Test { item: u32, started_at: f64, reports: Vec<PhaseReport> },
     /// The item interrupted the session: `pytest.exit` or KeyboardInterrupt.
     Interrupt { item: u32, started_at: f64, reports: Vec<PhaseReport>, reason: String, exit_code: Option<i64> },
+    /// pytest's own reports of the item, serialised; its result follows.
+    Reports { item: u32, reports: Vec<Box<str>> },
+    /// What the worker's plugins leave for the process that controls the run, in JSON.
+    Output(Box<str>),
     /// What the item left behind; its reports follow.
     Leaks { leaks: Vec<String> },
     /// A hook broke while the item ran.
@@ -37,6 +43,7 @@ impl Message {
         match self {
             Message::Pass { item, .. }
             | Message::Test { item, .. }
+            | Message::Reports { item, .. }
             | Message::Interrupt { item, .. }
             | Message::InternalError { item, .. } => Some(*item),
             _ => None,
@@ -79,6 +86,14 @@ pub(super) fn parse(line: &[u8]) -> Result<Message, serde_json::Error> {
         b"leaks" => {
             let (_, _, leaks): (&str, u32, Vec<String>) = serde_json::from_slice(line)?;
             Message::Leaks { leaks }
+        }
+        b"reports" => {
+            let (_, item, reports): (&str, u32, Vec<&RawValue>) = serde_json::from_slice(line)?;
+            Message::Reports { item, reports: reports.into_iter().map(|report| report.get().into()).collect() }
+        }
+        b"output" => {
+            let (_, output): (&str, &RawValue) = serde_json::from_slice(line)?;
+            Message::Output(output.get().into())
         }
         b"internal_error" => {
             let (_, item, traceback): (&str, u32, String) = serde_json::from_slice(line)?;

@@ -1,6 +1,8 @@
 //! Owns a run from beginning to end: which tests, which server, how workers are
 //! made, and what the run ends with. The loop itself is `dispatcher`.
 
+mod again;
+mod attending;
 mod balance;
 mod care;
 mod cause;
@@ -8,6 +10,7 @@ mod deadline;
 mod death;
 mod dispatcher;
 mod event;
+mod files;
 mod holding;
 mod host;
 mod kept;
@@ -18,6 +21,7 @@ mod overdue;
 mod plan;
 mod policy;
 mod prepare;
+mod relay;
 mod request;
 mod retry;
 mod share;
@@ -26,6 +30,7 @@ mod slot;
 mod stress;
 mod ties;
 mod together;
+mod verify;
 mod ward;
 
 use std::path::{Path, PathBuf};
@@ -35,29 +40,35 @@ use anyhow::Context as _;
 use crossbeam_channel::{Receiver, Sender};
 use sha2::{Digest, Sha256};
 
-use crate::cli::{Color, Fault, Format, PytestArgs, as_usage};
+use crate::cli::{Color, Fault, Format, PytestArgs, as_usage, one_line, say};
 use crate::exit::Exit;
-use crate::history::{Recorder, RunHasher, RunHead};
+use crate::history::{Circumstances, Recorder, RunHasher, RunHead};
 use crate::interrupt::{self, Interrupted};
 use crate::project::{history_for_run, rootdir_option};
 use crate::python::{Context, find_python};
 use crate::record::{CollectError, RunComplete};
-use crate::report::{End, Report, View};
+use crate::report::{End, Report, Show, View};
 use crate::server::{self, BriefItem, Collected, Launch, Protocol, Server, Watch};
 use crate::settings::Dist;
 use crate::stream::{Form, OutputForm, Writer};
 use crate::tally::{Ending, Tally, exit_code};
 use crate::{outcome::Outcome, result, rounded_ms};
+use again::Again;
+use attending::Attending;
 use dispatcher::{Dispatcher, Outcomes};
 use event::Event;
+use files::Files;
 use host::{Host, SpawnRecipe};
+use relay::Relay;
 use request::{Request, Selection};
 use share::Sharing;
-use sinks::{Memory, Sinks};
+use sinks::{Ended, Memory, Sinks};
 use ward::Ward;
 
+pub use again::Replay;
 pub use care::Care;
 pub use deadline::Timeout;
+pub use files::{OnGitHub, ReportFiles};
 pub use retry::{RerunWhen, Reruns};
 pub use stress::StressNew;
 pub use ward::QuarantineFrom;
@@ -84,7 +95,7 @@ pub enum Exec {
 }
 
 /// What rpt-run was asked.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct RunOptions {
     /// What to run, and how pytest is started.
     pub pytest: PytestArgs,
@@ -106,12 +117,18 @@ pub struct RunOptions {
     pub continue_on_collection_errors: bool,
     /// The store; `None`: at rootdir.
     pub history: Option<PathBuf>,
+    /// Make a recorded run again.
+    pub replay: Option<Replay>,
     /// Remember nothing.
     pub no_history: bool,
+    /// Files for other programs.
+    pub files: ReportFiles,
     /// Also write `started` records.
     pub events: bool,
     /// The form of stdout.
     pub format: Option<Format>,
+    /// What pytest's own options ask of the report.
+    pub show: Show,
     /// Nothing on stderr but errors.
     pub quiet: bool,
     /// Colours.
@@ -123,12 +140,22 @@ pub fn run(options: &RunOptions) -> anyhow::Result<Exit> {
     let began = Instant::now();
     let cwd = std::env::current_dir().context("cannot read the current folder")?;
     let on_stdout = Format::resolve_for_stage(options.format, Form::Json)?;
-    let request = Request::read(&options.pytest, &cwd)?;
+    let again = options.replay.as_ref().map(|asked| Again::read(asked, options, &cwd)).transpose()?;
+    if let Some(warning) = again.as_ref().and_then(Again::warning) {
+        say(&format!("rpt-run: {warning}"));
+    }
+    let replayed = again.as_ref().map(|again| again.options(options));
+    let options = replayed.as_ref().unwrap_or(options);
+    let request = match &again {
+        Some(again) => again.request(),
+        None => Request::read(&options.pytest, &cwd)?,
+    };
     if request.is_empty() && request.collect_errors.is_empty() && request.shard.is_none() {
         return Err(request::nothing_asked().into());
     }
+    let files = Files::open(&options.files)?;
     if request.is_empty() || request.nothing_exists() {
-        return Run::new(options, on_stdout, &request, None, &request.folder(&cwd))
+        return Run::new(options, on_stdout, &request, None, &request.folder(&cwd), files)
             .without_server(&request, None, began);
     }
     let python = find_python(options.pytest.python.as_deref(), &cwd).map_err(as_usage)?;
@@ -137,7 +164,7 @@ pub fn run(options: &RunOptions) -> anyhow::Result<Exit> {
         Ok(server) => server,
         Err(error) => match options.care.stopped_before(&error) {
             Some(reason) => {
-                let mut run = Run::new(options, on_stdout, &request, None, &request.folder(&cwd));
+                let mut run = Run::new(options, on_stdout, &request, None, &request.folder(&cwd), files);
                 return run.without_server(&request, Some(reason), began);
             }
             None => return Err(error),
@@ -154,10 +181,13 @@ pub fn run(options: &RunOptions) -> anyhow::Result<Exit> {
             return Err(fault.into());
         }
     };
-    let items = match std::mem::take(&mut server.items) {
+    let mut items = match std::mem::take(&mut server.items) {
         Some(items) => items,
-        None => server.server.brief_items()?,
+        None => server.server.brief_items(options.files.tell_places())?,
     };
+    if let Some(again) = &again {
+        again.tie(&mut items);
+    }
     let selection = Selection::of(&request, &items, &rootdir, &cwd);
     let store = (!options.no_history).then(|| history_for_run(options.history.clone(), &rootdir));
     let (dist, workers) = (options.dist, share::count(options.workers));
@@ -170,9 +200,10 @@ pub fn run(options: &RunOptions) -> anyhow::Result<Exit> {
         }
     };
     drop_ids(request, |request| {
-        let mut run = Run::new(options, on_stdout, request, Some(&server.server.collected), &rootdir);
+        let mut run = Run::new(options, on_stdout, request, Some(&server.server.collected), &rootdir, files);
         run.ward = ward;
         run.sharing = sharing;
+        run.first_worker = again.as_ref().map_or(0, Again::first_worker);
         run.with_server(server.server, &items, &selection, &python, interrupts, began)
     })
 }
@@ -217,17 +248,18 @@ fn obtain_server(
 ) -> anyhow::Result<Obtained> {
     let until = options.care.timeout_total.map(|span| began + span);
     let unfiltered = options.pytest.keyword.is_none() && options.pytest.marker.is_none();
-    if request.piped && unfiltered && options.workers != Workers::Exactly(0) {
+    if request.piped && request.environment.is_empty() && unfiltered && options.workers != Workers::Exactly(0) {
         let context = Context::new(cwd, python, &options.pytest.context_args(), std::env::vars_os());
         if let Some(mut server) = server::attach(&context, request.server.as_deref()) {
-            let items = server.brief_items()?;
+            let items = server.brief_items(options.files.tell_places())?;
             let selection = Selection::of(request, &items, Path::new(&server.collected.rootdir), cwd);
             if selection.not_found.is_empty() {
                 return Ok(Obtained { server, items: Some(items) });
             }
             server.end();
         }
-        if let Some(obtained) = kept::start(&context, request, (python, cwd), (interrupts, until))? {
+        let located = options.files.tell_places();
+        if let Some(obtained) = kept::start(&context, request, (python, cwd), located, (interrupts, until))? {
             return Ok(obtained);
         }
     }
@@ -236,14 +268,18 @@ fn obtain_server(
         shape.insert(0, rootdir_option(rootdir, cwd));
     }
     let mut args = shape.clone();
-    for (option, value) in [("-k", &options.pytest.keyword), ("-m", &options.pytest.marker)] {
-        if let Some(value) = value {
-            args.extend([option.to_string(), value.clone()]);
-        }
-    }
+    args.extend(options.pytest.filter_args());
     args.extend(request.paths.iter().cloned());
     let terminal = options.workers == Workers::Exactly(0);
-    let launch = Launch { python, args: &args, options: &shape, identity: None, terminal, watch: Watch::Nothing };
+    let launch = Launch {
+        python,
+        args: &args,
+        options: &shape,
+        identity: None,
+        terminal,
+        watch: Watch::Nothing,
+        environment: &request.environment,
+    };
     let server = server::start(&launch)?.ready_until(interrupts, until)?;
     Ok(Obtained { server, items: None })
 }
@@ -259,6 +295,18 @@ struct Run<'a> {
     head: RunHead,
     store: Option<PathBuf>,
     ward: Ward,
+    files: Files,
+    /// pytest's own exit code, where plugins had a say.
+    overruled: Option<u8>,
+    /// Variables of a replay.
+    environment: Vec<server::Variable>,
+    /// The number of the first worker.
+    first_worker: usize,
+    /// pytest's options and paths, for plain pytest.
+    plain_args: Vec<String>,
+    paths: Vec<String>,
+    /// No ids were named: whatever plain pytest runs was meant.
+    asked_for_all: bool,
     sharing: Sharing,
 }
 
@@ -269,6 +317,7 @@ impl<'a> Run<'a> {
         request: &Request,
         collected: Option<&Collected>,
         rootdir: &Path,
+        files: Files,
     ) -> Run<'a> {
         let mut collect_errors = request.collect_errors.clone();
         for error in collected.iter().flat_map(|collected| &collected.errors) {
@@ -282,6 +331,14 @@ impl<'a> Run<'a> {
         if let Some(collected) = collected {
             head.python_version.clone_from(&collected.python_version);
             head.pytest_version.clone_from(&collected.pytest_version);
+            let hazards = options.exec == Exec::Auto && !collected.fork_hazards.is_empty();
+            let given = request.environment.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
+            head.circumstances = Some(Circumstances {
+                options: collected.options.clone(),
+                environment: if request.environment.is_empty() { again::environment() } else { given.collect() },
+                randomly_seed: collected.randomly_seed,
+                spawned: options.exec == Exec::Spawn || hazards,
+            });
         }
         Run {
             options,
@@ -293,19 +350,28 @@ impl<'a> Run<'a> {
             store: (!options.no_history).then(|| history_for_run(options.history.clone(), rootdir)),
             head,
             ward: Ward::default(),
+            files,
+            overruled: None,
+            environment: request.environment.clone(),
+            first_worker: 0,
+            plain_args: collected.map_or_else(|| options.pytest.context_args(), |collected| collected.options.clone()),
+            paths: request.paths.clone(),
+            asked_for_all: request.ids.is_none(),
             sharing: Sharing::default(),
         }
     }
 
     /// Opens everything that is told of a run of `total` tests.
-    fn sinks(&self, total: u64) -> Sinks {
+    fn sinks(&mut self, total: u64) -> Sinks {
         let view = View {
             on_stdout: self.on_stdout == OutputForm::Text,
             quiet: self.options.quiet,
             color: self.options.color,
             terminal_taken: self.options.workers == Workers::Exactly(0),
             explain_protocol: self.options.explain_protocol,
+            show: self.options.show.clone(),
         };
+        self.files.begin(&self.head);
         let records = match self.on_stdout {
             OutputForm::Records(form) => Some(Writer::new(std::io::stdout(), form)),
             OutputForm::Text => None,
@@ -318,6 +384,7 @@ impl<'a> Run<'a> {
             records,
             events: self.options.events,
             memory,
+            files: std::mem::take(&mut self.files),
             report: Report::new(view, total),
             reader_gone: false,
             write_error: None,
@@ -364,21 +431,29 @@ impl<'a> Run<'a> {
 
     fn with_server(
         &mut self,
-        server: Server,
+        mut server: Server,
         items: &[BriefItem],
         selection: &Selection,
         python: &Path,
         interrupts: Receiver<Interrupted>,
         began: Instant,
     ) -> anyhow::Result<Exit> {
-        let Server { collected, writer, mut reader, mut process } = server;
+        let collect_reports = if self.files.want_reports() { server.collect_reports()? } else { Vec::new() };
+        let Server { collected, mut writer, reader, mut process } = server;
         let mut sinks = self.sinks((selection.order.len() + selection.not_found.len()) as u64);
-        collected.warnings.iter().for_each(|warning| sinks.report.warning(warning.clone()));
+        sinks.files.collected(&collect_reports);
+        collected.warnings.iter().for_each(|warning| sinks.warning(warning.clone()));
         let ending = self.ending_before(collected.continue_on_collection_errors);
         let mut tally = Tally::default();
         give_not_run(&selection.not_found, "not found", &mut tally, &mut sinks);
         if ending == Ending::CollectionFailed || selection.order.is_empty() {
-            give_not_run(&ids_of(items, &selection.order), "errors during collection", &mut tally, &mut sinks);
+            for &item in &selection.order {
+                let brief = &items[item as usize];
+                let mut result = result::not_run(&brief.node_id, "errors during collection");
+                result.locate(brief.location.as_deref());
+                tally.add(result.outcome);
+                sinks.result(result);
+            }
             Server { collected, writer, reader, process }.end();
             return self.finish(sinks, Outcomes { tally, ending }, began);
         }
@@ -388,6 +463,9 @@ impl<'a> Run<'a> {
             }
         }
         let workers = share::count(self.options.workers).max(1);
+        let noted =
+            collected.notes.iter().filter(|(from, _)| self.options.workers != Workers::Exactly(0) && workers >= *from);
+        noted.for_each(|(_, note)| sinks.report.note(note));
         let ward = std::mem::take(&mut self.ward);
         let spared = orphans::adopt(process.as_ref().map(server::Started::pid));
         let sharing = std::mem::take(&mut self.sharing);
@@ -408,11 +486,24 @@ impl<'a> Run<'a> {
         let events = crossbeam_channel::unbounded();
         forward(interrupts, events.0.clone());
         let here = self.options.workers == Workers::Exactly(0);
-        let mut waited_for = None;
+        // Plugins in the process that collected wait for the end, whoever runs the tests.
+        let attended = !here && (collected.listens || collected.has_summary);
+        let relay = if !here && collected.listens { Some(Relay::start(&mut writer)?) } else { None };
+        let mut policy = self.policy(&collected, began);
+        policy.tb = self.options.show.tb.map(|tb| tb.name());
+        policy.verbosity = self.options.show.verbose;
+        policy.reports = sinks.files.want_reports() || relay.is_some();
+        let mut kept_writer = None;
+        let mut attending = None;
         let host = if here {
             Host::Here { writer, process: process.take() }
         } else if self.spawns(&collected, &mut sinks) {
-            Server { collected: collected.clone(), writer, reader, process: process.take() }.end();
+            if attended {
+                attending = Some(Attending::start(reader, None));
+                kept_writer = Some(writer);
+            } else {
+                Server { collected: collected.clone(), writer, reader, process: process.take() }.end();
+            }
             let cwd = std::env::current_dir().context("cannot read the current folder")?;
             let mut options = vec![rootdir_option(&collected.rootdir, &cwd)];
             options.extend(collected.inipath.iter().flat_map(|path| ["-c".to_string(), path.clone()]));
@@ -422,26 +513,20 @@ impl<'a> Run<'a> {
                 python: python.to_path_buf(),
                 options,
                 rootdir: PathBuf::from(&collected.rootdir),
+                environment: self.environment.clone(),
             })
         } else {
-            let sender = events.0.clone();
-            waited_for = Some(std::thread::spawn(move || {
-                while let Ok(Some(message)) = reader.next() {
-                    if sender.send(Event::Server(Some(message))).is_err() {
-                        return;
-                    }
-                }
-                // The dispatcher may be gone already.
-                let _ = sender.send(Event::Server(None));
-            }));
+            attending = Some(Attending::start(reader, Some(events.0.clone())));
             Host::Fork(writer)
         };
+        let seen = events.1.clone();
         let (mut outcomes, host) = dispatcher::run(Dispatcher {
             items,
             order: &selection.order,
             ties: sharing.ties,
             times: sharing.times,
             environment,
+            first_worker: self.first_worker,
             host,
             workers: if here { 1 } else { workers },
             maxfail: self.options.maxfail.unwrap_or(collected.maxfail),
@@ -449,24 +534,45 @@ impl<'a> Run<'a> {
             protocol: if here { Protocol::Full } else { self.options.protocol },
             live_output: collected.live_output,
             uid: run_uid(&self.head),
-            policy: self.policy(&collected, began),
+            policy,
             retries,
             ward,
+            relay,
             sinks: &mut sinks,
             events,
         });
         outcomes.tally.merge(&tally);
-        // The server ends with its connection; it is waited for so that nothing outlives the run.
-        if let Host::Fork(mut writer) = host {
-            // A server that is gone has said so already.
+        let writer = if let Host::Fork(writer) = host { Some(writer) } else { kept_writer };
+        if let Some(mut writer) = writer {
             let ran = if collected.holds_failures { &selection.order[..] } else { &[] };
-            let _ = writer.send(&sinks.for_last_failed(items, ran), &[]);
+            let ending = server::RunEnding {
+                exit_code: self.exit(&outcomes).code(),
+                failed: outcomes.tally.of(Outcome::Failed) + outcomes.tally.of(Outcome::Error),
+                total: outcomes.tally.total(),
+                reason: reason_of(&outcomes.ending),
+                ..sinks.for_last_failed(items, ran)
+            };
+            // A server that is gone has said so already.
+            let _ = writer.send(&server::Request::Finish(Box::new(ending)), &[]);
             writer.close();
         }
+        if let (true, Some(attending)) = (attended, &attending) {
+            let pid = process.as_ref().map(|process| process.pid() as i32);
+            match attending.finished(&seen, pid) {
+                Some((code, said)) => {
+                    self.overruled = Some(code);
+                    sinks.report.plugins(said);
+                }
+                None => {
+                    self.overruled = Some(Exit::Internal.code());
+                    sinks.report.note("the process whose plugins hear of tests ended before they had their say");
+                }
+            }
+        }
         let exit = self.finish(sinks, outcomes, began);
-        if let Some(thread) = waited_for {
-            // It ends with the server, and has nothing to say.
-            let _ = thread.join();
+        // The server ends with its connection; it is waited for so that nothing outlives the run.
+        if let Some(attending) = attending {
+            attending.join();
         }
         if let Some(process) = &mut process {
             process.wait().context("cannot wait for the server")?;
@@ -479,6 +585,16 @@ impl<'a> Run<'a> {
             let _ = std::io::Write::write_all(&mut std::io::stderr(), process.printed().as_bytes());
         }
         exit
+    }
+
+    /// What the run ends with, as far as tests decide.
+    fn exit(&self, outcomes: &Outcomes) -> Exit {
+        let Outcomes { tally, ending } = outcomes;
+        let mut also_bad = if *ending == Ending::CollectionFailed { 0 } else { self.collect_errors.len() as u64 };
+        if self.options.care.flaky_fails {
+            also_bad += tally.flaky();
+        }
+        exit_code(ending, tally, also_bad, self.empty_is_fine)
     }
 
     /// Whether workers are to be interpreters of their own.
@@ -495,14 +611,42 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Whether plain pytest says the same of every test. Differences are told.
+    fn verified(&self, ours: &verify::Outcomes, sinks: &mut Sinks) -> anyhow::Result<bool> {
+        let cwd = std::env::current_dir().context("cannot read the current folder")?;
+        let python = find_python(self.options.pytest.python.as_deref(), &cwd).map_err(as_usage)?;
+        let mut args = self.plain_args.clone();
+        args.extend(self.options.pytest.filter_args());
+        args.extend(self.paths.iter().cloned());
+        sinks.report.note("verifying: plain pytest runs the same tests");
+        let theirs = verify::plain(&python, &args)?;
+        let differences = verify::differences(ours, &theirs, self.asked_for_all);
+        if differences.is_empty() {
+            let text = format!("verified: {} tests, the same ids and outcomes as plain pytest", ours.len());
+            sinks.report.last_word(text);
+        } else {
+            sinks.report.last_word(format!("{} differences to plain pytest:", differences.len()));
+            differences.iter().for_each(|line| sinks.report.last_word(one_line(line)));
+        }
+        Ok(differences.is_empty())
+    }
+
     /// Completes the record, the history and the report.
     fn finish(&mut self, mut sinks: Sinks, outcomes: Outcomes, began: Instant) -> anyhow::Result<Exit> {
-        let Outcomes { tally, ending } = outcomes;
-        let mut also_bad = if ending == Ending::CollectionFailed { 0 } else { self.collect_errors.len() as u64 };
-        if self.options.care.flaky_fails {
-            also_bad += tally.flaky();
+        let exit = match (self.exit(&outcomes), self.overruled) {
+            // Plugins may turn a success into a failure (coverage that is too low), and may break.
+            (exit, Some(code)) if code == Exit::Internal.code() && exit != Exit::Interrupted => Exit::Internal,
+            (Exit::Ok, Some(code)) if code != 0 => Exit::Chosen(code),
+            (exit, _) => exit,
+        };
+        let mut exit = exit;
+        if let (Some(ours), Exit::Ok | Exit::TestsFailed | Exit::Interrupted) = (sinks.files.take_outcomes(), exit)
+            && !matches!(outcomes.ending, Ending::Interrupted { .. })
+            && !self.verified(&ours, &mut sinks)?
+        {
+            exit = Exit::TestsFailed;
         }
-        let exit = exit_code(&ending, &tally, also_bad, self.empty_is_fine);
+        let Outcomes { tally, ending } = outcomes;
         let mut totals = RunComplete {
             run_id: String::new(),
             total: tally.total(),
@@ -524,6 +668,16 @@ impl<'a> Run<'a> {
         for warning in sinks.remember(&mut totals, &self.head, interrupted) {
             sinks.report.last_word(warning);
         }
+        let ended = Ended {
+            head: &self.head,
+            totals: &totals,
+            collect_errors: &self.collect_errors,
+            skipped_files: &self.skipped_files,
+        };
+        let unwritten = sinks.files.finish(&ended);
+        let exit = if unwritten.is_empty() { exit } else { Exit::Internal };
+        totals.exit_code = exit.code();
+        unwritten.into_iter().for_each(|problem| sinks.report.last_word(problem));
         sinks.complete(self.head.shard.clone(), totals);
         if !self.options.pytest.paths.is_empty() && request::left_on_stdin() {
             let text = "what came on stdin was not read, because the arguments say what to run";
@@ -541,8 +695,16 @@ impl<'a> Run<'a> {
             deselected: self.deselected,
         };
         let shown = sinks.report.finish(&end);
+        sinks.files.annotate();
         // A run whose reader went away must not look passed.
         Ok(if (sinks.reader_gone || !shown) && exit == Exit::Ok { Exit::Interrupted } else { exit })
+    }
+}
+
+fn reason_of(ending: &Ending) -> String {
+    match ending {
+        Ending::Interrupted { reason, .. } | Ending::Broken { reason } => reason.clone(),
+        Ending::Complete | Ending::CollectionFailed => String::new(),
     }
 }
 

@@ -11,7 +11,7 @@ fn items(ids: &[&str]) -> Vec<BriefItem> {
     ids.iter()
         .map(|id| {
             let (node_id, group) = id.split_once('@').map_or((*id, None), |(id, group)| (id, Some(group)));
-            BriefItem { node_id: node_id.into(), group: group.map(Into::into), marks: None }
+            BriefItem { node_id: node_id.into(), group: group.map(Into::into), marks: None, location: None }
         })
         .collect()
 }

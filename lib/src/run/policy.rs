@@ -15,6 +15,12 @@ pub(super) struct Policy {
     pub max_crashes: Option<u32>,
     /// Look for what each test leaves behind.
     pub detect_leaks: bool,
+    /// Somebody wants pytest's own reports.
+    pub reports: bool,
+    /// `--tb`, where it was given.
+    pub tb: Option<&'static str>,
+    /// `-v`, so often.
+    pub verbosity: u8,
     /// So many there were.
     pub crashes: u32,
 }

@@ -14,7 +14,7 @@ use super::kept::KeptCollection;
 use crate::cli::{Fault, PytestArgs};
 use crate::project::FOLDER;
 use crate::record::{CollectError, Collection, Kind, Shard};
-use crate::server::BriefItem;
+use crate::server::{BriefItem, Variable};
 use crate::stream::{Form, Reader, StreamError, decode};
 use crate::test_id::{file_of, is_within};
 
@@ -39,6 +39,8 @@ pub(super) struct Request {
     pub deselected: u64,
     /// The shard the stream is.
     pub shard: Option<Shard>,
+    /// Variables of a recorded run; none where this one is no replay.
+    pub environment: Vec<Variable>,
 }
 
 impl Request {
@@ -98,15 +100,26 @@ impl Request {
             }
         }
         let base = base_folder(&ids, request.rootdir.as_deref(), cwd);
+        Ok(request.naming(ids, &base))
+    }
+
+    /// These ids, relative to `rootdir`.
+    pub(super) fn of_ids(ids: Vec<Box<str>>, rootdir: &str) -> Request {
+        let request = Request { piped: true, rootdir: Some(rootdir.to_string()), ..Request::default() };
+        request.naming(ids, Path::new(rootdir))
+    }
+
+    /// Asks for `ids`, whose files are in `base`.
+    fn naming(mut self, ids: Vec<Box<str>>, base: &Path) -> Request {
         let mut seen = HashSet::new();
         for id in &ids {
             let file = file_of(id);
             if seen.insert(file) && base.join(file).exists() {
-                request.paths.push(base.join(file).display().to_string());
+                self.paths.push(base.join(file).display().to_string());
             }
         }
-        request.ids = Some(ids);
-        Ok(request)
+        self.ids = Some(ids);
+        self
     }
 
     /// The folder whose history is meant where pytest has not said its rootdir: the

@@ -3,7 +3,7 @@
 use super::*;
 
 fn items(ids: &[&str]) -> Vec<BriefItem> {
-    ids.iter().map(|id| BriefItem { node_id: (*id).into(), group: None, marks: None }).collect()
+    ids.iter().map(|id| BriefItem { node_id: (*id).into(), group: None, marks: None, location: None }).collect()
 }
 
 fn select(ids: &[&str], piped: bool, cwd: &str) -> (Vec<u32>, Vec<String>) {

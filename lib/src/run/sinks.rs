@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 use std::io::Stdout;
 
+use super::files::Files;
 use crate::history::{Recorder, RunHasher, RunHead};
-use crate::record::{Record, RunComplete, Shard, Started, TestResult};
+use crate::record::{CollectError, Record, RunComplete, Shard, Started, TestResult};
 use crate::report::Report;
-use crate::server::{BriefItem, Request};
+use crate::server::{BriefItem, RunEnding, SkippedFile, Warning};
 use crate::stream::{StreamError, Writer};
 
 /// What is remembered of a run.
@@ -27,12 +28,22 @@ pub(super) struct Sinks {
     pub events: bool,
     /// What is remembered.
     pub memory: Memory,
+    /// Files for other programs.
+    pub files: Files,
     /// What people see.
     pub report: Report,
     /// stdout's reader went away.
     pub reader_gone: bool,
     /// Writing to stdout failed otherwise.
     pub write_error: Option<StreamError>,
+}
+
+/// What is known of a run that is over.
+pub(super) struct Ended<'a> {
+    pub head: &'a RunHead,
+    pub totals: &'a RunComplete,
+    pub collect_errors: &'a [CollectError],
+    pub skipped_files: &'a [SkippedFile],
 }
 
 impl Sinks {
@@ -43,12 +54,19 @@ impl Sinks {
         }
     }
 
-    pub(super) fn result(&mut self, result: TestResult) {
+    pub(super) fn warning(&mut self, warning: Warning) {
+        self.files.warning(&warning);
+        self.report.warning(warning);
+    }
+
+    pub(super) fn result(&mut self, mut result: TestResult) {
         match &mut self.memory {
             Memory::Store(recorder) => recorder.push(&result),
             Memory::Digest(hasher) => hasher.push(&result),
             Memory::Over => {}
         }
+        self.files.result(&result);
+        result.reports = Vec::new();
         if self.records.is_some() {
             let record = Record::Result(result);
             self.write(&record);
@@ -61,12 +79,13 @@ impl Sinks {
     }
 
     /// What pytest's own cache is told: which tests failed, and which of `order` ran.
-    pub(super) fn for_last_failed(&self, items: &[BriefItem], order: &[u32]) -> Request {
+    pub(super) fn for_last_failed(&self, items: &[BriefItem], order: &[u32]) -> RunEnding {
         let not_run: HashSet<&str> = self.report.not_run_ids().collect();
         let ids = order.iter().map(|&item| &items[item as usize].node_id);
-        Request::Remember {
-            failed: self.report.failed_ids().map(Into::into).collect(),
+        RunEnding {
+            failures: self.report.failed_ids().map(Into::into).collect(),
             ran: ids.filter(|id| !not_run.contains(&***id)).cloned().collect(),
+            ..RunEnding::default()
         }
     }
 

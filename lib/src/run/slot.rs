@@ -73,6 +73,8 @@ pub(super) struct Slot {
     pub failed: bool,
     /// What it says of what it does.
     pub board: Board,
+    /// pytest's own reports of the test that ends.
+    pub reports: Vec<Box<str>>,
     /// What the test that ends left behind.
     pub leaks: Vec<String>,
     /// The time of what it runs.
@@ -118,6 +120,7 @@ impl Slot {
             ready: true,
             failed: false,
             board,
+            reports: Vec::new(),
             leaks: Vec::new(),
             watch: Watch::default(),
             work: Some(work),

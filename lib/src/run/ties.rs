@@ -161,7 +161,12 @@ mod tests {
         let (node_id, group) = id.split_once('@').map_or((id, None), |(id, group)| (id, Some(group)));
         let uses: Vec<String> = uses.iter().map(ToString::to_string).collect();
         let marks = Marks { serial: node_id.ends_with("alone"), uses, ..Marks::default() };
-        BriefItem { node_id: node_id.into(), group: group.map(Into::into), marks: Some(Box::new(marks)) }
+        BriefItem {
+            node_id: node_id.into(),
+            group: group.map(Into::into),
+            marks: Some(Box::new(marks)),
+            location: None,
+        }
     }
 
     fn ties(items: &[BriefItem], fixtures: &[UsedFixture], settings: &Settings, dist: Dist) -> Ties {

@@ -60,6 +60,12 @@ pub struct Manner {
     pub stacks_signal: i32,
     /// Look for what each test leaves behind.
     pub detect_leaks: bool,
+    /// Say pytest's own reports, too.
+    pub reports: bool,
+    /// How tracebacks are written, where pytest's configuration does not decide.
+    pub tb: Option<&'static str>,
+    /// How much more is said than pytest's configuration asks for.
+    pub verbosity: u8,
     /// Variables of the run's set-up commands.
     pub environment: Vec<(String, String)>,
 }
@@ -72,6 +78,8 @@ pub enum Request {
     Items {
         /// With everything a `test` record holds; else id and group.
         full: bool,
+        /// Where not full, with the place of each definition.
+        located: bool,
     },
     /// Say what the collection depended on.
     Dependencies,
@@ -96,13 +104,12 @@ pub enum Request {
         /// How it works.
         manner: Manner,
     },
-    /// Keep for pytest's own `--lf` what failed among what ran.
-    Remember {
-        /// Ids of tests that failed or were in error.
-        failed: Vec<Box<str>>,
-        /// Ids of all tests that ran.
-        ran: Vec<Box<str>>,
-    },
+    /// Say the reports of collectors.
+    CollectReports,
+    /// Hand reports on to plugins; the pipe they come through travels with the request.
+    Relay,
+    /// The run is over: end as pytest's session would.
+    Finish(Box<RunEnding>),
     /// Wait for another client.
     Linger {
         /// Where to listen.
@@ -110,6 +117,23 @@ pub enum Request {
         /// For how long.
         seconds: u32,
     },
+}
+
+/// How a run ended.
+#[derive(Debug, Default, Serialize)]
+pub struct RunEnding {
+    /// rpt-run's.
+    pub exit_code: u8,
+    /// How many tests failed or were in error.
+    pub failed: u64,
+    /// How many were asked for.
+    pub total: u64,
+    /// What interrupted it.
+    pub reason: String,
+    /// For pytest's own `--lf`: ids of tests that failed or were in error.
+    pub failures: Vec<Box<str>>,
+    /// For the same: ids of all tests that ran.
+    pub ran: Vec<Box<str>>,
 }
 
 /// What the shim says.
@@ -143,6 +167,13 @@ pub enum FromServer {
         pid: i32,
         /// As `waitpid` gave it.
         status: i32,
+    },
+    /// Its session ended, after a run.
+    Finished {
+        /// pytest's exit code, over which plugins have a say.
+        exit_code: u8,
+        /// What plugins wrote for people.
+        text: String,
     },
     /// It listens.
     Lingering,
@@ -193,6 +224,18 @@ pub struct Collected {
     /// Time limits and reruns from pytest's own configuration.
     #[serde(default)]
     pub rules: super::Rules,
+    /// Plugins hear of tests in the process that controls the run.
+    #[serde(default)]
+    pub listens: bool,
+    /// Plugins have something to say at the end.
+    #[serde(default)]
+    pub has_summary: bool,
+    /// What cannot be right, and from how many workers on.
+    #[serde(default)]
+    pub notes: Vec<(usize, String)>,
+    /// pytest-randomly's seed.
+    #[serde(default)]
+    pub randomly_seed: Option<i64>,
     /// For a server that waited: a file that changed since it collected.
     #[serde(default)]
     pub stale: Option<String>,
@@ -222,6 +265,9 @@ pub struct Warning {
     pub category: String,
     /// The text.
     pub message: String,
+    /// File, line and function of code that warned about configuration.
+    #[serde(default)]
+    pub location: Option<(String, i64, String)>,
 }
 
 #[derive(Deserialize)]

@@ -24,8 +24,8 @@ use thiserror::Error;
 
 pub use board::{Board, Doing};
 pub use control::{
-    Collected, ControlReader, ControlWriter, FromServer, Identity, Manner, Protocol, Request, SkippedFile, UsedFixture,
-    Warning,
+    Collected, ControlReader, ControlWriter, FromServer, Identity, Manner, Protocol, Request, RunEnding, SkippedFile,
+    UsedFixture, Warning,
 };
 pub use handoff::{attach, socket_path};
 pub use rules::{Marks, Rules};
@@ -83,7 +83,12 @@ pub struct Launch<'a> {
     pub terminal: bool,
     /// What is remembered of the collection, and what of the suite it is.
     pub watch: Watch<'a>,
+    /// Variables that it gets, or that it does not get (none), whatever this process has.
+    pub environment: &'a [Variable],
 }
+
+/// A variable's name, and its value where it has one.
+pub type Variable = (String, Option<String>);
 
 /// What is remembered of a collection, and what of the suite it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,6 +190,12 @@ pub fn start(launch: &Launch) -> Result<Starting, ServerError> {
         command.process_group(0);
         Some(output)
     };
+    for (name, value) in launch.environment {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
     if let Some((identity, environment)) = launch.identity {
         command.envs(identity.environment());
         command.envs(environment.iter().map(|(name, value)| (name, value)));
@@ -357,13 +368,25 @@ fn usage_message(printed: &str) -> Option<String> {
 
 impl Server {
     /// All items, as far as running needs them.
-    pub fn brief_items(&mut self) -> Result<Vec<BriefItem>, ServerError> {
-        self.writer.send(&Request::Items { full: false }, &[])?;
+    ///
+    /// `located`: with the place of each definition, which costs pytest a look at its source.
+    pub fn brief_items(&mut self, located: bool) -> Result<Vec<BriefItem>, ServerError> {
+        self.writer.send(&Request::Items { full: false, located }, &[])?;
         let mut items = Vec::with_capacity(self.collected.count);
         while let Some(chunk) = self.reader.chunk()? {
             items.extend::<Vec<BriefItem>>(chunk);
         }
         Ok(items)
+    }
+
+    /// The reports of collectors, each as pytest's serialiser has it, in JSON.
+    pub fn collect_reports(&mut self) -> Result<Vec<String>, ServerError> {
+        #[derive(Deserialize)]
+        struct Reports {
+            reports: Vec<String>,
+        }
+        self.writer.send(&Request::CollectReports, &[])?;
+        Ok(self.reader.message::<Reports>()?.reports)
     }
 
     /// Which items use fixtures that are set up once for many files: those of the project
@@ -377,7 +400,7 @@ impl Server {
     /// Asks for all items with everything pytest knows; read them with
     /// [`ControlReader::chunk`] until it gives `None`.
     pub fn ask_full_items(&mut self) -> Result<(), ServerError> {
-        self.writer.send(&Request::Items { full: true }, &[])
+        self.writer.send(&Request::Items { full: true, located: false }, &[])
     }
 
     /// What the collection depended on, where the launch said `watched`.
@@ -446,6 +469,9 @@ pub struct BriefItem {
     /// What its marks say of running it.
     #[serde(default)]
     pub marks: Option<Box<Marks>>,
+    /// Where it is defined, where that was asked for.
+    #[serde(default)]
+    pub location: Option<Box<crate::record::Location>>,
 }
 
 /// The pipes of one worker, dispatcher's side and worker's side.

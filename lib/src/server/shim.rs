@@ -9,7 +9,7 @@ use super::{Launch, Watch};
 pub(super) const BOOT: &str = include_str!("../../shim/boot.py");
 
 /// The shim's modules in the order in which they may import each other.
-const MODULES: [(&str, &str); 19] = [
+const MODULES: [(&str, &str); 21] = [
     ("interpreter", include_str!("../../shim/rpt_shim/interpreter.py")),
     ("wire", include_str!("../../shim/rpt_shim/wire.py")),
     ("marks", include_str!("../../shim/rpt_shim/marks.py")),
@@ -25,6 +25,8 @@ const MODULES: [(&str, &str); 19] = [
     ("stacks", include_str!("../../shim/rpt_shim/stacks.py")),
     ("quiet", include_str!("../../shim/rpt_shim/quiet.py")),
     ("light", include_str!("../../shim/rpt_shim/light.py")),
+    ("parts", include_str!("../../shim/rpt_shim/parts.py")),
+    ("relay", include_str!("../../shim/rpt_shim/relay.py")),
     ("worker", include_str!("../../shim/rpt_shim/worker.py")),
     ("dependencies", include_str!("../../shim/rpt_shim/dependencies.py")),
     ("server", include_str!("../../shim/rpt_shim/server.py")),

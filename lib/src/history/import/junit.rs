@@ -14,10 +14,12 @@ use super::super::canonical::micros;
 use super::super::select::TestFilter;
 use super::super::store::Store;
 use super::bounded::Bounded;
-use super::junit_address::KnownIds;
 use super::sink::RunImport;
 use super::{ImportError, Imported};
+use crate::junit::address::KnownIds;
 use crate::outcome::{Outcome, Phase};
+use crate::record::Attempt;
+use crate::rounded_ms;
 
 /// Every test suite of the file is a run.
 pub(super) fn import(
@@ -94,7 +96,7 @@ pub(super) fn import(
                     }
                     _ => {
                         if let Some(case) = &mut case {
-                            case.inside = false;
+                            case.inside = Inside::Nothing;
                         }
                     }
                 }
@@ -116,6 +118,12 @@ pub(super) fn import(
                     .into_owned();
                 if let Some(case) = &mut case {
                     case.add(&text);
+                }
+            }
+            Event::PI(instruction) => {
+                let text = std::str::from_utf8(instruction).map_err(|error| malformed(error.to_string()))?;
+                if let (Some(case), Some(own)) = (&mut case, text.strip_prefix("rpt ")) {
+                    case.aside(&Tag::new(&BytesStart::from_content(format!("rpt {own}"), 3)).map_err(malformed)?);
                 }
             }
             Event::Eof if depth > 0 => return Err(malformed("the file ends inside an element".to_string())),
@@ -180,7 +188,7 @@ impl Suite {
             self.end.collection_errors += 1;
             return Ok(());
         }
-        let entry = case.entry;
+        let entry = case.complete();
         // A call and a tear-down that both failed are two cases of one test.
         if let Some(last) = &mut self.last
             && last.node_id == entry.node_id
@@ -203,12 +211,37 @@ impl Suite {
     }
 }
 
+/// To what the text that comes next belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Inside {
+    /// To nothing that is kept.
+    Nothing,
+    /// To the newest failure, error or skip.
+    Told,
+    /// To the newest of the earlier attempts.
+    Attempt,
+}
+
+/// A failure, an error or a skip.
+#[derive(Debug)]
+struct Told {
+    outcome: Outcome,
+    phase: Option<Phase>,
+    message: Option<String>,
+    cause: Option<String>,
+    wasxfail: Option<String>,
+}
+
 /// A test case that is read.
 struct Case {
     entry: Entry,
     is_collection_error: bool,
-    /// Whether text belongs to the failure, error or skip.
-    inside: bool,
+    inside: Inside,
+    told: Vec<Told>,
+    /// What rpt says of the outcome.
+    outcome: Option<Outcome>,
+    /// What `junit::case` writes of attempts before the last.
+    earlier: Vec<Attempt>,
 }
 
 impl Case {
@@ -219,48 +252,119 @@ impl Case {
         Case {
             entry: Entry { node_id, outcome: Outcome::Passed, duration_us, ..Entry::default() },
             is_collection_error: false,
-            inside: false,
+            inside: Inside::Nothing,
+            told: Vec::new(),
+            outcome: None,
+            earlier: Vec::new(),
         }
+    }
+
+    /// What rpt wrote for itself.
+    fn aside(&mut self, tag: &Tag) {
+        if let Some(node_id) = tag.get("node_id") {
+            self.entry.node_id = node_id.to_string();
+        }
+        self.outcome = tag.get("outcome").and_then(Outcome::from_name);
+        self.entry.wasxfail = tag.get("wasxfail").map(str::to_string);
     }
 
     fn child(&mut self, tag: &Tag) {
-        let message = tag.get("message");
-        self.inside = true;
+        let said = tag.get("message").map(str::to_string);
+        let kind = tag.get("type").unwrap_or_default();
+        self.inside = Inside::Told;
+        let mut told = Told { outcome: Outcome::Failed, phase: None, message: None, cause: None, wasxfail: None };
         match tag.name.as_str() {
-            "failure" => self.entry.outcome = Outcome::Failed,
-            // A failed call stays failed when its tear-down fails too.
-            "error" if self.entry.outcome != Outcome::Failed => {
-                self.is_collection_error = message == Some("collection failure");
-                self.entry.outcome = Outcome::Error;
-                let phase = match message {
-                    Some(text) if text.starts_with("failed on teardown") => Phase::Teardown,
-                    _ => Phase::Setup,
-                };
-                self.entry.phase = Some(phase);
+            "error" if kind == "rpt.not_run" => {
+                told.outcome = Outcome::NotRun;
+                told.cause = said;
+                self.inside = Inside::Nothing;
             }
-            "skipped" if tag.get("type") == Some("pytest.xfail") => {
-                self.entry.outcome = Outcome::Xfailed;
-                self.entry.wasxfail = Some(message.unwrap_or_default().to_string());
-                return;
+            "failure" | "error" if kind == "rpt.cause" => {
+                told.cause = said;
+                told.outcome = if tag.name == "error" { Outcome::Error } else { Outcome::Failed };
+            }
+            "failure" => {}
+            "error" => {
+                let said = said.unwrap_or_default();
+                self.is_collection_error |= said == "collection failure";
+                told.outcome = Outcome::Error;
+                let torn_down = said.starts_with("failed on teardown");
+                told.phase = Some(if torn_down { Phase::Teardown } else { Phase::Setup });
+            }
+            "skipped" if kind == "pytest.xfail" => {
+                told.outcome = Outcome::Xfailed;
+                told.wasxfail = Some(said.unwrap_or_default());
             }
             "skipped" => {
-                self.entry.outcome = Outcome::Skipped;
-                self.entry.message = message.map(str::to_string);
-                self.inside = false;
+                told.outcome = Outcome::Skipped;
+                told.message = said;
+                self.inside = Inside::Nothing;
+            }
+            "flakyFailure" | "flakyError" | "rerunFailure" | "rerunError" => return self.attempt(tag),
+            "stackTrace" if !self.earlier.is_empty() => {
+                self.inside = Inside::Attempt;
                 return;
             }
             _ => {
-                self.inside = false;
+                self.inside = Inside::Nothing;
                 return;
             }
         }
-        self.entry.message = None;
+        self.told.push(told);
+    }
+
+    fn attempt(&mut self, tag: &Tag) {
+        let error = tag.name.ends_with("Error");
+        let kind = tag.get("type").unwrap_or_default();
+        self.earlier.push(Attempt {
+            attempt: self.earlier.len() as u32 + 1,
+            when: Phase::from_name(kind).unwrap_or(if error { Phase::Setup } else { Phase::Call }),
+            outcome: if error { Outcome::Error } else { Outcome::Failed },
+            cause: tag.get("message").filter(|_| kind == "rpt.cause").map(str::to_string),
+            ..Attempt::default()
+        });
+        // Where there is no stackTrace, the text stands in the element itself.
+        self.inside = Inside::Attempt;
     }
 
     fn add(&mut self, text: &str) {
-        if self.inside {
-            self.entry.message.get_or_insert_default().push_str(text);
+        let message = match self.inside {
+            Inside::Nothing => None,
+            Inside::Told => self.told.last_mut().map(|told| &mut told.message),
+            Inside::Attempt => self.earlier.last_mut().map(|attempt| &mut attempt.message),
+        };
+        if let Some(message) = message {
+            message.get_or_insert_default().push_str(text);
         }
+    }
+
+    /// What decides: as rpt said; else a failed call, which stays failed when its tear-down
+    /// fails too, then an error, then a skip.
+    fn complete(self) -> Entry {
+        let Case { mut entry, told, outcome, earlier: mut parts, .. } = self;
+        let first = |outcome: Outcome| told.iter().position(|told| told.outcome == outcome);
+        let decides = match outcome {
+            Some(outcome) => first(outcome),
+            None => first(Outcome::Failed).or_else(|| first(Outcome::Error)).or((!told.is_empty()).then_some(0)),
+        };
+        if let Some(told) = decides.and_then(|at| told.into_iter().nth(at)) {
+            let Told { outcome, phase, message, cause, wasxfail } = told;
+            entry = Entry { outcome, phase, message, cause, wasxfail, ..entry };
+        }
+        entry.outcome = outcome.unwrap_or(entry.outcome);
+        if let Some(before) = parts.last() {
+            parts.push(Attempt {
+                attempt: before.attempt + 1,
+                when: entry.phase.unwrap_or(Phase::Call),
+                outcome: entry.outcome,
+                duration_ms: rounded_ms(entry.duration_us as f64 / 1000.0),
+                message: entry.message.clone(),
+                cause: entry.cause.clone(),
+                ..Attempt::default()
+            });
+            entry.attempts = serde_json::to_string(&parts).ok();
+        }
+        entry
     }
 }
 

@@ -4,7 +4,6 @@
 mod bounded;
 mod document;
 mod junit;
-pub(super) mod junit_address;
 mod other_store;
 mod reportlog;
 mod sink;

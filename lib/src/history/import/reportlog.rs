@@ -25,7 +25,7 @@ struct Line {
     #[serde(default)]
     outcome: String,
     #[serde(default)]
-    when: Option<Phase>,
+    when: String,
     #[serde(default)]
     duration: f64,
     #[serde(default)]
@@ -105,7 +105,7 @@ impl Session {
             self.head.started_at_us = (start * 1e6).round() as i64;
         }
         self.run.get_or_insert_default();
-        let when = line.when.unwrap_or(Phase::Call);
+        let when = Phase::from_name(&line.when).unwrap_or(Phase::Call);
         let is_subtest = line.report_type != "TestReport";
         let test = self.open.entry(line.nodeid.clone()).or_default();
         test.worker = line.worker_id.or(test.worker.take());
@@ -116,8 +116,7 @@ impl Session {
             longrepr: text_of(&line.longrepr),
             wasxfail: line.wasxfail,
             subtest: is_subtest.then(|| line.context.to_string()),
-            sections: Vec::new(),
-            passing_subtests: None,
+            ..PhaseReport::default()
         });
         // pytest-rerunfailures tears an attempt down before it makes the next one.
         let newest = test.reports.iter().rposition(|report| report.when == Phase::Setup).unwrap_or(0);

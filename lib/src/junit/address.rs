@@ -12,13 +12,14 @@ use crate::test_id::TestId;
 
 /// The node ids that history knows, by what pytest writes for them.
 #[derive(Debug, Default)]
-pub(super) struct KnownIds {
+pub struct KnownIds {
     /// `None` where two ids are written alike.
     by_address: HashMap<(String, String), Option<String>>,
 }
 
 impl KnownIds {
-    pub(super) fn new(node_ids: impl IntoIterator<Item = String>) -> KnownIds {
+    /// From what history knows.
+    pub fn new(node_ids: impl IntoIterator<Item = String>) -> KnownIds {
         let mut by_address = HashMap::new();
         for node_id in node_ids {
             by_address.entry(address(&node_id)).and_modify(|known| *known = None).or_insert(Some(node_id));
@@ -27,7 +28,7 @@ impl KnownIds {
     }
 
     /// The node id of a test case.
-    pub(super) fn node_id(&self, classname: &str, name: &str, file: Option<&str>) -> String {
+    pub fn node_id(&self, classname: &str, name: &str, file: Option<&str>) -> String {
         let address = (classname.to_string(), name.to_string());
         if let Some(Some(known)) = self.by_address.get(&address) {
             return known.clone();
@@ -37,7 +38,7 @@ impl KnownIds {
 }
 
 /// What pytest writes for a node id: classname and name.
-pub(in super::super) fn address(node_id: &str) -> (String, String) {
+pub fn address(node_id: &str) -> (String, String) {
     let id = TestId::parse(node_id);
     let module = id.file.strip_suffix(".py").unwrap_or(id.file).replace('/', ".");
     let mut parts = vec![module.as_str()];
@@ -50,7 +51,8 @@ pub(in super::super) fn address(node_id: &str) -> (String, String) {
     (parts.join("."), name)
 }
 
-fn rebuild(classname: &str, name: &str, file: Option<&str>) -> String {
+/// The node id that is written so, as far as the names tell.
+pub fn rebuild(classname: &str, name: &str, file: Option<&str>) -> String {
     let parts: Vec<&str> = classname.split('.').filter(|part| !part.is_empty()).collect();
     let (file, classes) = match file {
         Some(file) => {
