@@ -98,7 +98,8 @@ class Dependencies:
         #: Sources that something else than an import reads.
         self.read_by: set[str] = set()
         self.made: set[str] = set()
-        #: Folders that the collection made, each with a slash: what is in them is its own.
+        #: Folders that the collection made, each with a slash, by where they really are: what is in
+        #: them is its own.
         self.made_folders: tuple[str, ...] = ()
         self.unseen: str | None = None
         self.busy = False
@@ -107,6 +108,8 @@ class Dependencies:
             "os.listdir": self._list,
             "os.scandir": self._list,
             "os.mkdir": self._make_folder,
+            "os.link": self._bring_in,
+            "os.rename": self._bring_in,
             "sqlite3.connect": self._open_database,
             "ctypes.dlopen": self._open_library,
             "socket.connect": self._connect,
@@ -206,10 +209,22 @@ class Dependencies:
         if name is None or name in self.listed or os.path.basename(name) == BYTECODE_FOLDER:
             return
         if not os.path.lexists(name):
-            self.made_folders = (*self.made_folders, f"{name}/")
+            self.made_folders = (*self.made_folders, f"{os.path.realpath(name)}/")
+
+    def _bring_in(self, args: Any) -> None:
+        """What comes from elsewhere under another name was made by somebody else."""
+        source, target = _absolute(args[0]), _absolute(args[1])
+        if source is None or target is None or not self._is_made(source):
+            into = "/" if target is None else f"{os.path.realpath(target)}/"
+            self.made_folders = tuple(
+                folder for folder in self.made_folders if target is not None and not into.startswith(folder)
+            )
 
     def _is_made(self, name: str) -> bool:
-        return name in self.made or (bool(self.made_folders) and f"{name}/".startswith(self.made_folders))
+        if name in self.made:
+            return True
+        # A link in such a folder leads to what is not in it.
+        return bool(self.made_folders) and f"{os.path.realpath(name)}/".startswith(self.made_folders)
 
     def _connect(self, args: Any) -> None:
         self.unseen = self.unseen or "the collection connects to a server"

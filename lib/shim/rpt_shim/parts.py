@@ -83,6 +83,13 @@ def told(config: pytest.Config) -> dict[str, Any]:
     }
 
 
+def is_one_of_many(options: Any) -> None:
+    """Before plugins begin in a worker that is an interpreter of its own. pytest-cov, which
+    first takes it for the only process, would erase what other workers have measured."""
+    if hasattr(options, "cov_append"):
+        options.cov_append = True
+
+
 def _measures(config: Any) -> None:
     """pytest-cov's controller would combine what other workers still write, and report.
     A worker saves what it measured; the controlling process combines."""

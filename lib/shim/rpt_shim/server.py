@@ -108,6 +108,8 @@ class Server:
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_load_initial_conftests(self, early_config: pytest.Config, parser: pytest.Parser) -> Any:
+        if self.settings.get("identity") is not None:
+            parts.is_one_of_many(early_config.known_args_namespace)
         yield
         marks.register_options(early_config, parser)
 

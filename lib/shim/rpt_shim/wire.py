@@ -14,6 +14,7 @@ import base64
 import json
 import marshal
 import os
+import select
 import socket
 
 #: No message carries more descriptors than this (work, result, output, lifeline, board).
@@ -146,15 +147,25 @@ class Work:
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.ended = False
+        self.readable = select.poll()
+        self.readable.register(fd, select.POLLIN)
 
     def take(self) -> int | None:
         """Claims the next item's number, waiting for it. None: none for now, or,
         when `ended`, none ever."""
-        data = os.read(self.fd, 4)
+        data = self._read(4)
         while data and len(data) < 4:
-            data += os.read(self.fd, 4 - len(data))
+            data += self._read(4 - len(data))
         if not data:
             self.ended = True
             return None
         number = int.from_bytes(data, "little")
         return None if number == NO_NEXT else number
+
+    def _read(self, count: int) -> bytes:
+        """Reading never waits, as the dispatcher may take what is there: waiting does."""
+        while True:
+            try:
+                return os.read(self.fd, count)
+            except BlockingIOError:
+                self.readable.poll()

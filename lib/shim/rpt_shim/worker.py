@@ -132,8 +132,10 @@ class Worker:
 
     def _say(self, line: bytes) -> None:
         """Says a line, and what was left unsaid before, with one system call."""
-        self.results.send_bytes(self.unsaid + line)
-        self.unsaid = b""
+        # Forgotten first: said twice it would be said of a test that has ended, if a signal
+        # interrupts between the two.
+        said, self.unsaid = self.unsaid + line, b""
+        self.results.send_bytes(said)
 
     def _run_one(self, item: pytest.Item, nextitem: pytest.Item | None, number: int) -> None:
         self.reported = []

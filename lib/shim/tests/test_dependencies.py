@@ -26,6 +26,22 @@ def test_what_cannot_be_told_keeps_nothing_and_costs_nothing(request, monkeypatc
     assert (nothing["files"], nothing["listings"]) == ([], [])
 
 
+def test_what_comes_into_such_a_folder_from_elsewhere_is_a_dependency(tmp_path):
+    for name in ("linked", "moved", "joined"):
+        (tmp_path / name).write_text("1")
+    watched = Dependencies(time.time())
+    try:
+        for name, bring in (("linked", os.symlink), ("moved", os.rename), ("joined", os.link)):
+            made = tmp_path / f"for_{name}"
+            made.mkdir()
+            bring(tmp_path / name, made / "data")
+            (made / "data").read_text()
+    finally:
+        watched.stop()
+    opened = {os.path.relpath(name, tmp_path) for name in watched.opened if name.startswith(str(tmp_path))}
+    assert opened == {"for_linked/data", "for_moved/data", "for_joined/data"}
+
+
 def test_what_a_collection_makes_for_itself_is_no_dependency(tmp_path):
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "data").write_text("1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import threading
 
 import pytest
 
@@ -65,6 +66,17 @@ def test_work_is_claimed_one_by_one_and_ends():
     assert work.take() is None
     assert work.ended
     os.close(read_end)
+
+
+def test_a_claim_waits_although_reading_does_not():
+    read_end, write_end = os.pipe()
+    os.set_blocking(read_end, False)
+    writer = threading.Timer(0.05, os.write, (write_end, (7).to_bytes(4, "little")))
+    writer.start()
+    assert wire.Work(read_end).take() == 7
+    writer.join()
+    os.close(read_end)
+    os.close(write_end)
 
 
 def test_results_are_lines():

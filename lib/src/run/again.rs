@@ -115,7 +115,7 @@ impl Again {
         let of: HashMap<&str, &str> =
             self.workers.iter().flat_map(|(name, ids)| ids.iter().map(|id| (id.as_str(), name.as_str()))).collect();
         for item in items {
-            item.group = of.get(&*item.node_id).map(|worker| format!("replay of {worker}").into());
+            item.group = of.get(&*item.node_id).map(|worker| group_of(worker).into());
         }
     }
 
@@ -123,4 +123,9 @@ impl Again {
     pub(super) fn first_worker(&self) -> usize {
         self.workers.first().and_then(|(name, _)| name.strip_prefix("gw")?.parse().ok()).unwrap_or(0)
     }
+}
+
+/// The name of the group that the tests of a worker are.
+pub(super) fn group_of(worker: &str) -> String {
+    format!("replay of {worker}")
 }

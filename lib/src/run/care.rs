@@ -42,7 +42,7 @@ pub struct Care {
 impl Care {
     /// When the run's time is over, and how that is told.
     pub(super) fn total_from(&self, began: Instant) -> Option<(Instant, String)> {
-        self.timeout_total.map(|span| (began + span, took_too_long(span)))
+        self.timeout_total.and_then(|span| Some((began.checked_add(span)?, took_too_long(span))))
     }
 
     /// Why the run ends before anything was collected, where `error` is such a reason.
@@ -63,7 +63,7 @@ impl Run<'_> {
         let debugging = collected.refused.iter().any(|option| option == "--pdb" || option == "--trace");
         let limits = Limits {
             timeout: care.timeout.filter(|_| !debugging),
-            total: care.timeout_total.map(|span| (began + span, span)),
+            total: care.timeout_total.and_then(|span| Some((began.checked_add(span)?, span))),
             slow: care.slow,
             rules: if debugging { Rules::default() } else { collected.rules.clone() },
             history: self.store.clone(),

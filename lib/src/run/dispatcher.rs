@@ -51,6 +51,8 @@ pub(super) struct Dispatcher<'a> {
     pub environment: Vec<(String, String)>,
     /// The number of the first worker: 0 but for a replay of one of several.
     pub first_worker: usize,
+    /// Whether each worker has the tests that the one of its name had in another run.
+    pub replays: bool,
     pub host: Host,
     /// The most workers at a time.
     pub workers: usize,

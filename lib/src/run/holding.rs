@@ -2,6 +2,7 @@
 //! that of `needs`; what a worker holds follows from what it was given, so that nothing
 //! has to be handed back: a worker that died holds nothing.
 
+use super::again::group_of;
 use super::dispatcher::State;
 use super::needs::{Held, insert};
 use super::plan::{Unit, units};
@@ -59,15 +60,30 @@ impl State<'_> {
         let (own, others) = (self.held_by(index), self.held_by_others(index));
         let mut everybody = others.clone();
         everybody.push(own.clone());
-        let place = (0..self.queue.len()).find(|&place| {
-            let wanted = needs.of(self.queue[place].iter().copied());
-            if kept > 0 && needs.are_free(&wanted, &[], &everybody) {
-                kept -= 1;
-                return false;
-            }
-            needs.are_free(&wanted, &own, &others)
+        let place = self.place_of_replay(index, &own, &others).or_else(|| {
+            (0..self.queue.len()).find(|&place| {
+                let wanted = needs.of(self.queue[place].iter().copied());
+                if kept > 0 && needs.are_free(&wanted, &[], &everybody) {
+                    kept -= 1;
+                    return false;
+                }
+                needs.are_free(&wanted, &own, &others)
+            })
         });
         self.queue.remove(place?)
+    }
+
+    /// Where in the queue the tests are that the worker of this one's name had in the run that
+    /// is made again.
+    fn place_of_replay(&self, index: usize, own: &[u32], others: &[Held]) -> Option<usize> {
+        if !self.run.replays {
+            return None;
+        }
+        let (needs, group) = (&self.run.ties.needs, group_of(&self.slots[index].name));
+        self.queue.iter().position(|unit| {
+            let first = unit.front().and_then(|&item| self.run.items[item as usize].group.as_deref());
+            first == Some(&*group) && needs.are_free(&needs.of(unit.iter().copied()), own, others)
+        })
     }
 
     /// Whether `waiting[at..]`, which worker `from` gives up, may go to worker `to`, where

@@ -9,6 +9,7 @@ mod cause;
 mod deadline;
 mod death;
 mod dispatcher;
+mod end;
 mod event;
 mod files;
 mod holding;
@@ -16,6 +17,7 @@ mod host;
 mod kept;
 mod message;
 mod needs;
+mod options;
 mod orphans;
 mod overdue;
 mod plan;
@@ -40,19 +42,18 @@ use anyhow::Context as _;
 use crossbeam_channel::{Receiver, Sender};
 use sha2::{Digest, Sha256};
 
-use crate::cli::{Color, Fault, Format, PytestArgs, as_usage, one_line, say};
+use crate::cli::{Fault, Format, as_usage, say};
 use crate::exit::Exit;
 use crate::history::{Circumstances, Recorder, RunHasher, RunHead};
 use crate::interrupt::{self, Interrupted};
 use crate::project::{history_for_run, rootdir_option};
 use crate::python::{Context, find_python};
-use crate::record::{CollectError, RunComplete};
-use crate::report::{End, Report, Show, View};
+use crate::record::CollectError;
+use crate::report::{Report, View};
 use crate::server::{self, BriefItem, Collected, Launch, Protocol, Server, Watch};
-use crate::settings::Dist;
 use crate::stream::{Form, OutputForm, Writer};
-use crate::tally::{Ending, Tally, exit_code};
-use crate::{outcome::Outcome, result, rounded_ms};
+use crate::tally::{Ending, Tally};
+use crate::{outcome::Outcome, result};
 use again::Again;
 use attending::Attending;
 use dispatcher::{Dispatcher, Outcomes};
@@ -62,78 +63,17 @@ use host::{Host, SpawnRecipe};
 use relay::Relay;
 use request::{Request, Selection};
 use share::Sharing;
-use sinks::{Ended, Memory, Sinks};
+use sinks::{Memory, Sinks};
 use ward::Ward;
 
 pub use again::Replay;
 pub use care::Care;
 pub use deadline::Timeout;
 pub use files::{OnGitHub, ReportFiles};
+pub use options::{Exec, RunOptions, Workers};
 pub use retry::{RerunWhen, Reruns};
 pub use stress::StressNew;
 pub use ward::QuarantineFrom;
-
-/// `-n`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Workers {
-    /// As many as processors this process may use (affinity and cgroup quota).
-    Auto,
-    /// So many; 0: none, the tests run in the process that collected them.
-    Exactly(usize),
-}
-
-/// `--exec`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Exec {
-    /// Fork where that is safe, else spawn
-    #[default]
-    Auto,
-    /// Workers are forks of the process that collected
-    Fork,
-    /// Workers are interpreters of their own, each collecting its own files
-    Spawn,
-}
-
-/// What rpt-run was asked.
-#[derive(Debug, Clone)]
-pub struct RunOptions {
-    /// What to run, and how pytest is started.
-    pub pytest: PytestArgs,
-    /// How many workers.
-    pub workers: Workers,
-    /// Stop after so many failures; `None`: what pytest's configuration says.
-    pub maxfail: Option<u32>,
-    /// How workers are made.
-    pub exec: Exec,
-    /// Which tests stay on one worker; `None`: what the project says.
-    pub dist: Option<Dist>,
-    /// How workers run items.
-    pub protocol: Protocol,
-    /// Say how many items were run how, and why.
-    pub explain_protocol: bool,
-    /// What is done about trouble.
-    pub care: Care,
-    /// Run although files could not be collected.
-    pub continue_on_collection_errors: bool,
-    /// The store; `None`: at rootdir.
-    pub history: Option<PathBuf>,
-    /// Make a recorded run again.
-    pub replay: Option<Replay>,
-    /// Remember nothing.
-    pub no_history: bool,
-    /// Files for other programs.
-    pub files: ReportFiles,
-    /// Also write `started` records.
-    pub events: bool,
-    /// The form of stdout.
-    pub format: Option<Format>,
-    /// What pytest's own options ask of the report.
-    pub show: Show,
-    /// Nothing on stderr but errors.
-    pub quiet: bool,
-    /// Colours.
-    pub color: Color,
-}
 
 /// Runs what is asked for.
 pub fn run(options: &RunOptions) -> anyhow::Result<Exit> {
@@ -246,7 +186,7 @@ fn obtain_server(
     cwd: &Path,
     (interrupts, began): (&Receiver<Interrupted>, Instant),
 ) -> anyhow::Result<Obtained> {
-    let until = options.care.timeout_total.map(|span| began + span);
+    let until = options.care.timeout_total.and_then(|span| began.checked_add(span));
     let unfiltered = options.pytest.keyword.is_none() && options.pytest.marker.is_none();
     if request.piped && request.environment.is_empty() && unfiltered && options.workers != Workers::Exactly(0) {
         let context = Context::new(cwd, python, &options.pytest.context_args(), std::env::vars_os());
@@ -527,6 +467,7 @@ impl<'a> Run<'a> {
             times: sharing.times,
             environment,
             first_worker: self.first_worker,
+            replays: self.options.replay.is_some(),
             host,
             workers: if here { 1 } else { workers },
             maxfail: self.options.maxfail.unwrap_or(collected.maxfail),
@@ -587,16 +528,6 @@ impl<'a> Run<'a> {
         exit
     }
 
-    /// What the run ends with, as far as tests decide.
-    fn exit(&self, outcomes: &Outcomes) -> Exit {
-        let Outcomes { tally, ending } = outcomes;
-        let mut also_bad = if *ending == Ending::CollectionFailed { 0 } else { self.collect_errors.len() as u64 };
-        if self.options.care.flaky_fails {
-            also_bad += tally.flaky();
-        }
-        exit_code(ending, tally, also_bad, self.empty_is_fine)
-    }
-
     /// Whether workers are to be interpreters of their own.
     fn spawns(&self, collected: &Collected, sinks: &mut Sinks) -> bool {
         match (self.options.exec, collected.fork_hazards.first()) {
@@ -609,95 +540,6 @@ impl<'a> Run<'a> {
                 true
             }
         }
-    }
-
-    /// Whether plain pytest says the same of every test. Differences are told.
-    fn verified(&self, ours: &verify::Outcomes, sinks: &mut Sinks) -> anyhow::Result<bool> {
-        let cwd = std::env::current_dir().context("cannot read the current folder")?;
-        let python = find_python(self.options.pytest.python.as_deref(), &cwd).map_err(as_usage)?;
-        let mut args = self.plain_args.clone();
-        args.extend(self.options.pytest.filter_args());
-        args.extend(self.paths.iter().cloned());
-        sinks.report.note("verifying: plain pytest runs the same tests");
-        let theirs = verify::plain(&python, &args)?;
-        let differences = verify::differences(ours, &theirs, self.asked_for_all);
-        if differences.is_empty() {
-            let text = format!("verified: {} tests, the same ids and outcomes as plain pytest", ours.len());
-            sinks.report.last_word(text);
-        } else {
-            sinks.report.last_word(format!("{} differences to plain pytest:", differences.len()));
-            differences.iter().for_each(|line| sinks.report.last_word(one_line(line)));
-        }
-        Ok(differences.is_empty())
-    }
-
-    /// Completes the record, the history and the report.
-    fn finish(&mut self, mut sinks: Sinks, outcomes: Outcomes, began: Instant) -> anyhow::Result<Exit> {
-        let exit = match (self.exit(&outcomes), self.overruled) {
-            // Plugins may turn a success into a failure (coverage that is too low), and may break.
-            (exit, Some(code)) if code == Exit::Internal.code() && exit != Exit::Interrupted => Exit::Internal,
-            (Exit::Ok, Some(code)) if code != 0 => Exit::Chosen(code),
-            (exit, _) => exit,
-        };
-        let mut exit = exit;
-        if let (Some(ours), Exit::Ok | Exit::TestsFailed | Exit::Interrupted) = (sinks.files.take_outcomes(), exit)
-            && !matches!(outcomes.ending, Ending::Interrupted { .. })
-            && !self.verified(&ours, &mut sinks)?
-        {
-            exit = Exit::TestsFailed;
-        }
-        let Outcomes { tally, ending } = outcomes;
-        let mut totals = RunComplete {
-            run_id: String::new(),
-            total: tally.total(),
-            passed: tally.of(Outcome::Passed),
-            failed: tally.of(Outcome::Failed),
-            errors: tally.of(Outcome::Error),
-            skipped: tally.of(Outcome::Skipped),
-            xfailed: tally.of(Outcome::Xfailed),
-            xpassed: tally.of(Outcome::Xpassed),
-            not_run: tally.of(Outcome::NotRun),
-            flaky: tally.flaky(),
-            quarantined: tally.quarantined(),
-            deselected: self.deselected,
-            collection_errors: self.collect_errors.len() as u64,
-            duration_ms: rounded_ms(began.elapsed().as_secs_f64() * 1000.0),
-            exit_code: exit.code(),
-        };
-        let interrupted = matches!(ending, Ending::Interrupted { .. });
-        for warning in sinks.remember(&mut totals, &self.head, interrupted) {
-            sinks.report.last_word(warning);
-        }
-        let ended = Ended {
-            head: &self.head,
-            totals: &totals,
-            collect_errors: &self.collect_errors,
-            skipped_files: &self.skipped_files,
-        };
-        let unwritten = sinks.files.finish(&ended);
-        let exit = if unwritten.is_empty() { exit } else { Exit::Internal };
-        totals.exit_code = exit.code();
-        unwritten.into_iter().for_each(|problem| sinks.report.last_word(problem));
-        sinks.complete(self.head.shard.clone(), totals);
-        if !self.options.pytest.paths.is_empty() && request::left_on_stdin() {
-            let text = "what came on stdin was not read, because the arguments say what to run";
-            sinks.report.last_word(text.to_string());
-        }
-        if let Some(error) = &sinks.write_error {
-            let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
-            sinks.report.last_word(format!("{error}{cause}"));
-        }
-        let end = End {
-            tally: &tally,
-            ending: &ending,
-            collect_errors: &self.collect_errors,
-            skipped_files: &self.skipped_files,
-            deselected: self.deselected,
-        };
-        let shown = sinks.report.finish(&end);
-        sinks.files.annotate();
-        // A run whose reader went away must not look passed.
-        Ok(if (sinks.reader_gone || !shown) && exit == Exit::Ok { Exit::Interrupted } else { exit })
     }
 }
 

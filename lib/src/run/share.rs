@@ -49,8 +49,11 @@ pub(super) fn plan(
     let mut fixtures = if asks || !exclusive.is_empty() { server.fixtures(exclusive)? } else { Vec::new() };
     fixtures.retain(|fixture| asks || fixture.is_exclusive);
     add_marked(&mut fixtures, items, order);
-    // Where nothing stays together for the time it takes, history is not asked.
-    let (times, session) = if fixtures.is_empty() { (Vec::new(), 0) } else { expected(items, order, store)? };
+    let is_grouped = |&item: &u32| items[item as usize].group.is_some();
+    let stays = !fixtures.is_empty() || matches!(dist, Dist::File | Dist::Class) || order.iter().any(is_grouped);
+    // Where nothing stays together for the time it takes, history is not asked. Times only help:
+    // what is wrong with the store is said where the run is recorded.
+    let (times, session) = if stays { expected(items, order, store).unwrap_or_default() } else { Default::default() };
     let time = |item: u32| times.get(item as usize).copied().unwrap_or(1);
     let load = Load { time: &time, order, workers, session };
     let ties = Ties::of(items, &load, &fixtures, &settings, dist);

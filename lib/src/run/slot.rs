@@ -167,16 +167,10 @@ impl Slot {
     pub(super) fn take_back(&mut self) -> Vec<u32> {
         let mut taken = Vec::new();
         let mut bytes = [0; 4096];
-        while let Some(unclaimed) = self.unclaimed.as_mut().filter(|pipe| is_readable(pipe, 0u8.into())) {
-            match unclaimed.read(&mut bytes) {
-                Ok(count @ 1..) => {
-                    let numbers = bytes[..count]
-                        .chunks_exact(4)
-                        .map(|part| u32::from_le_bytes([part[0], part[1], part[2], part[3]]));
-                    taken.extend(numbers);
-                }
-                _ => break,
-            }
+        // It never waits: what the worker claims meanwhile is the worker's.
+        while let Some(Ok(count @ 1..)) = self.unclaimed.as_mut().map(|pipe| pipe.read(&mut bytes)) {
+            let parts = bytes[..count].chunks_exact(4);
+            taken.extend(parts.map(|part| u32::from_le_bytes([part[0], part[1], part[2], part[3]])));
         }
         if taken.contains(&NO_NEXT) {
             self.told_no_next = false;

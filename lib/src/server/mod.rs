@@ -16,7 +16,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, after, at, never, select};
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use serde::Deserialize;
@@ -496,6 +496,8 @@ impl Pipes {
     /// A new set.
     pub fn new() -> std::io::Result<Pipes> {
         let (unclaimed, work) = std::io::pipe()?;
+        // Two read from it, and neither may wait there for what the other has taken.
+        fcntl(&unclaimed, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         let (results, their_results) = std::io::pipe()?;
         let (output, their_output) = std::io::pipe()?;
         let (their_lifeline, lifeline) = std::io::pipe()?;

@@ -74,6 +74,26 @@ fn lines_and_branches_are_plain_pytests_to_the_line() {
     project.assert_nothing_left();
 }
 
+/// pytest-cov erases what it finds where it begins alone: what another worker has measured.
+#[test]
+fn an_interpreter_that_begins_later_erases_nothing() {
+    let project = measured().file(
+        "found.py",
+        "import os, pathlib\n\
+         data = pathlib.Path('.coverage.of_another_worker')\n\
+         worker = os.environ.get('PYTEST_XDIST_WORKER')\n\
+         if worker: data.touch()\n\
+         def pytest_sessionfinish():\n\
+         \x20   if worker:\n\
+         \x20       pathlib.Path('was_kept').write_text(str(data.exists()))\n\
+         \x20       data.unlink(missing_ok=True)\n",
+    );
+    let path = project.path();
+    let run = project.command("rpt-run").args(["-n", "1", "--exec", "spawn", ".", "--", "-p", "found", "--cov=pkg"]);
+    run.env("PYTHONPATH", &path).run().assert_code(1);
+    assert_eq!(project.read("was_kept"), "True");
+}
+
 #[test]
 fn a_pipeline_measures_what_its_collection_imports() {
     let project = measured();
