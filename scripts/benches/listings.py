@@ -44,7 +44,7 @@ def watching(python: str, rounds: int) -> list[list[Any]]:
         script = pathlib.Path(name, "watched.py")
         script.write_text(WATCHED)
         for turn in range(rounds + 1):
-            for what, option in (("collection", "--collect-only"), ("run", "-q")):
+            for what, option in (("collection", "--collect-only"), ("run", "--continue-on-collection-errors")):
                 for how in ("alone", "watched"):
                     command = [python, str(script), str(ROOT / "lib" / "shim"), how, option]
                     cpu = measure(shlex.join(command), folder, env)["cpu_s"]
