@@ -1,3 +1,5 @@
+//! Tests of `case`: how one result stands in the file.
+
 use super::*;
 use crate::outcome::Crash;
 

@@ -1,7 +1,9 @@
+//! Tests of `github`: lines, limits and what output may not do.
+
 use super::*;
 
 fn github() -> GitHub {
-    GitHub::new("/work/repo".into(), "/work/repo/python".into(), "secret".into(), 0)
+    GitHub::new("/srv/repo".into(), "/srv/repo/python".into(), "secret".into(), 0)
 }
 
 fn failed(message: &str, crash: Option<(&str, u32)>) -> TestResult {
@@ -18,7 +20,7 @@ fn failed(message: &str, crash: Option<(&str, u32)>) -> TestResult {
 #[test]
 fn an_annotation_names_the_line_that_failed() {
     let mut github = github();
-    github.result(&failed("E   50 %\n::error::no", Some(("/work/repo/src/code.py", 7))));
+    github.result(&failed("E   50 %\n::error::no", Some(("/srv/repo/src/code.py", 7))));
     github.result(&failed("E   a\r\n", Some(("/usr/lib/python3/site-packages/pytest.py", 7))));
     let lines: Vec<String> = github.closing().lines().map(str::to_string).collect();
     assert_eq!(
