@@ -39,7 +39,8 @@ impl Run<'_> {
         let theirs = verify::plain(&python, &args)?;
         let differences = verify::differences(ours, &theirs, self.asked_for_all);
         if differences.is_empty() {
-            let text = format!("verified: {} tests, the same ids and outcomes as plain pytest", ours.len());
+            let tests: usize = ours.values().map(Vec::len).sum();
+            let text = format!("verified: {tests} tests, the same ids and outcomes as plain pytest");
             sinks.report.last_word(text);
         } else {
             sinks.report.last_word(format!("{} differences to plain pytest:", differences.len()));

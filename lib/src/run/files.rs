@@ -154,7 +154,7 @@ impl Files {
         }
         self.log(|log| log.result(result));
         if let Some(outcomes) = &mut self.outcomes {
-            outcomes.insert(result.node_id.clone(), result.outcome);
+            outcomes.entry(result.node_id.clone()).or_default().push(result.outcome);
         }
         if let Some(outputs) = &self.outputs
             && let Err(error) = outputs.result(result)
