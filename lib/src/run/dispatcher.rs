@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use nix::sys::signal::Signal;
 
 use super::cause::cause_of;
 use super::event::Event;
@@ -22,7 +21,6 @@ use super::slot::Slot;
 use super::ties::Ties;
 use super::together::advance;
 use super::ward::Ward;
-use crate::interrupt::{GRACE, Interrupted};
 use crate::outcome::{Outcome, PhaseReport};
 use crate::record::TestResult;
 use crate::result;
@@ -32,9 +30,6 @@ use crate::tally::{Ending, Tally};
 /// How often the loop wakes when nothing happens: for the progress view, and to
 /// look whether somebody idles who could take work from somebody who is stuck.
 const TICK: Duration = Duration::from_millis(25);
-
-/// How long after the end of the tests' own process a signal is waited for that ended it.
-const SIGNAL_PATIENCE: Duration = Duration::from_millis(200);
 
 /// So many workers in a row that end before they run anything end the run.
 const FRUITLESS_LIMIT: u32 = 3;
@@ -137,7 +132,7 @@ pub(super) struct State<'a> {
     /// By item: it has its result.
     ended: Vec<bool>,
     /// Items without a result.
-    left: usize,
+    pub(super) left: usize,
     /// All workers, in the order in which they were started.
     pub(super) slots: Vec<Slot>,
     tally: Tally,
@@ -146,7 +141,7 @@ pub(super) struct State<'a> {
     /// Nothing new is begun any more: how the run ends, and the cause of what was not run.
     pub(super) stopped: Option<(Ending, String)>,
     /// When whoever still runs is killed.
-    killed_at: Option<Instant>,
+    pub(super) killed_at: Option<Instant>,
     /// How often this process was asked to stop.
     pub(super) interrupts: u32,
     /// Nobody reads stdout any more.
@@ -202,7 +197,7 @@ impl State<'_> {
 
     // What happens
 
-    fn handle(&mut self, event: Event) {
+    pub(super) fn handle(&mut self, event: Event) {
         match event {
             Event::Messages(index, messages) => {
                 for message in messages {
@@ -432,35 +427,12 @@ impl State<'_> {
 
     // How workers and runs end
 
-    fn exited(&mut self, index: usize, status: i32) {
+    pub(super) fn exited(&mut self, index: usize, status: i32) {
         let slot = &mut self.slots[index];
         slot.ended(status);
         // Whatever it started and left behind goes with it.
         slot.kill_group();
         self.conclude_worker(index);
-    }
-
-    /// A signal to the whole process group ends the tests' own process, too (`-n 0`), and
-    /// its end may be seen before this process has heard of the signal.
-    fn hear_of_signal(&mut self, status: i32) {
-        let asked = [Signal::SIGTERM, Signal::SIGHUP].into_iter().any(|signal| status & 0x7f == signal as i32);
-        if !asked || self.stopped.is_some() || !matches!(self.run.host, Host::Here { .. }) {
-            return;
-        }
-        let until = Instant::now() + SIGNAL_PATIENCE;
-        let mut before = Vec::new();
-        while let Ok(event) = self.run.events.1.recv_deadline(until) {
-            let heard = matches!(event, Event::Interrupted(_));
-            before.push(event);
-            if heard {
-                break;
-            }
-        }
-        // In their order, but for the signal, which came first.
-        if let Some(event) = before.pop_if(|event| matches!(event, Event::Interrupted(_))) {
-            self.handle(event);
-        }
-        before.into_iter().for_each(|event| self.handle(event));
     }
 
     /// Once a worker's process and both its pipes have ended: the test it died in
@@ -512,76 +484,6 @@ impl State<'_> {
         if self.stopped.is_none() {
             self.give_back(back);
         }
-    }
-
-    /// Without the server nobody says how workers end, and none can be forked.
-    fn server_gone(&mut self) {
-        if self.left == 0 && self.slots.iter().all(Slot::is_over) {
-            return;
-        }
-        for index in 0..self.slots.len() {
-            if self.slots[index].status.is_none() && self.run.host.is_shared() {
-                self.slots[index].kill_group();
-                self.stop(Ending::Broken { reason: "the fork server ended".into() });
-                self.exited(index, Signal::SIGKILL as i32);
-            }
-        }
-        if self.run.host.is_shared() && self.left > 0 {
-            self.stop(Ending::Broken { reason: "the fork server ended".into() });
-        }
-    }
-
-    pub(super) fn stop(&mut self, ending: Ending) {
-        let cause = match &ending {
-            Ending::Interrupted { reason, .. } | Ending::Broken { reason } => reason.clone(),
-            Ending::Complete | Ending::CollectionFailed => String::new(),
-        };
-        self.stop_with(ending, cause);
-    }
-
-    /// Nothing new is begun: what nobody claimed stays where it is, without a run.
-    pub(super) fn stop_with(&mut self, ending: Ending, cause: String) {
-        if self.stopped.is_none() {
-            self.stopped = Some((ending, cause));
-        }
-        self.queue.clear();
-        for slot in &mut self.slots {
-            if slot.status.is_none() {
-                slot.take_back();
-                slot.close();
-                if !slot.ready {
-                    // It still collects, and nothing of that is wanted any more.
-                    slot.kill_group();
-                }
-            }
-        }
-    }
-
-    /// The first interrupt lets fixtures be torn down, the second does not wait.
-    fn interrupted(&mut self, interrupted: Interrupted) {
-        if matches!(self.run.host, Host::Here { .. }) && interrupted.typed {
-            // The tests have it too, and a debugger may make use of it.
-            return;
-        }
-        self.interrupts += 1;
-        let ending = Ending::Interrupted { reason: interrupted.to_string(), exit_code: None };
-        if matches!(self.stopped, Some((Ending::Complete, _))) {
-            // It had stopped at a number of failures, and what still ran was waited for.
-            self.stopped = None;
-        }
-        self.stop(ending);
-        self.run.sinks.report.interrupted(self.interrupts == 1);
-        if self.interrupts == 1 {
-            self.end_what_runs();
-        } else {
-            self.slots.iter().for_each(Slot::kill_group);
-        }
-    }
-
-    /// Lets what runs be torn down, and kills it where that takes too long.
-    fn end_what_runs(&mut self) {
-        self.slots.iter().for_each(|slot| slot.signal(Signal::SIGINT));
-        self.killed_at = Some(Instant::now() + GRACE);
     }
 
     /// What got no result gets one now: `not_run`, and why.

@@ -29,6 +29,7 @@ mod retry;
 mod share;
 mod sinks;
 mod slot;
+mod stopping;
 mod stress;
 mod ties;
 mod together;
