@@ -65,6 +65,19 @@ fn ctrl_c_without_workers_is_pytest_s_own() {
     project.assert_nothing_left();
 }
 
+/// A session that ends with pytest's code for an interruption, whoever decided it.
+#[test]
+fn a_session_that_was_interrupted_between_tests_is_no_fault() {
+    let project = Project::with_test("def test_it(): pass\n")
+        .file("conftest.py", "def pytest_sessionfinish(session): session.exitstatus = 2\n");
+    project.python().args(["-m", "pytest", "-q"]).run().assert_code(2);
+    for way in [&["-n", "1"] as &[&str], &["-n", "1", "--exec", "spawn"], &["-n", "0"]] {
+        let output = project.command("rpt-run").args(way).arg(".").run();
+        output.assert_code(2);
+        assert_eq!(output.result("::test_it")["outcome"], "passed", "{way:?}");
+    }
+}
+
 #[test]
 fn sigterm_stops_as_well() {
     let project = slow_project();

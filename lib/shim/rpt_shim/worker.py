@@ -117,7 +117,7 @@ class Worker:
             current = self.work.take()
             while current is not None:
                 self._say(b'["start",%d]\n' % current)
-                following = self.work.take()
+                following = self._take_next(current)
                 nextitem = None if following is None else items[following]
                 self._run_one(items[current], nextitem, current)
                 if session.shouldfail or session.shouldstop:
@@ -129,6 +129,15 @@ class Worker:
                     self._say(b"")
                 current = following
         return True
+
+    def _take_next(self, current: int) -> int | None:
+        """What follows `current`, which has begun: it is the one that is interrupted."""
+        try:
+            return self.work.take()
+        except KeyboardInterrupt as interrupt:
+            self.reported = []
+            self._say_interrupt(current, time.time(), interrupt)
+            raise
 
     def _say(self, line: bytes) -> None:
         """Says a line, and what was left unsaid before, with one system call."""
@@ -146,13 +155,9 @@ class Worker:
         try:
             self._run_protocol(item, nextitem)
         except (KeyboardInterrupt, pytest.exit.Exception) as interrupt:
-            kind = "KeyboardInterrupt" if isinstance(interrupt, KeyboardInterrupt) else "pytest.exit"
-            reason = wire.text(getattr(interrupt, "msg", None) or str(interrupt))
-            code = getattr(interrupt, "returncode", None)
-            said = f"{kind}: {reason}" if reason else kind
             self._say_set_up()
             self._say_reports(number)
-            self._say(wire.line("interrupt", number, began, self._described(), said, code))
+            self._say_interrupt(number, began, interrupt)
             raise
         except BaseException:
             self._say(wire.line("internal_error", number, wire.text(traceback.format_exc())))
@@ -178,6 +183,13 @@ class Worker:
         if self.light is not None:
             self.light.park()
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=nextitem)
+
+    def _say_interrupt(self, number: int, began: float, interrupt: BaseException) -> None:
+        kind = "KeyboardInterrupt" if isinstance(interrupt, KeyboardInterrupt) else "pytest.exit"
+        reason = wire.text(getattr(interrupt, "msg", None) or str(interrupt))
+        said = f"{kind}: {reason}" if reason else kind
+        code = getattr(interrupt, "returncode", None)
+        self._say(wire.line("interrupt", number, began, self._described(), said, code))
 
     def _say_reports(self, number: int) -> None:
         if not self.hands_on:

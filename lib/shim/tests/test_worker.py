@@ -51,7 +51,8 @@ def run(pytester, source, order, *args):
     pytester.makepyfile(source)
     loop = InProcess(order)
     pytester.inline_run("-p", "no:cacheprovider", *args, plugins=[loop])
-    return loop.lines
+    # Whether setting up took long enough to be said is the machine's affair.
+    return [line for line in loop.lines if line[0] != "set_up"]
 
 
 def test_items_run_in_the_order_given_with_their_next_item(pytester):
@@ -198,3 +199,22 @@ def test_what_shared_fixtures_took_is_said_of_the_test_that_set_them_up(pytester
     assert 0.01 <= module < session
     assert session >= 0.02
     assert lines[2][3] >= module + session
+
+
+def test_an_interruption_while_the_next_item_is_taken_is_that_of_the_one_that_began(pytester, monkeypatch):
+    take = wire.Work.take
+    taken = []
+
+    def interrupted(work):
+        taken.append(work)
+        if len(taken) == 3:
+            raise KeyboardInterrupt
+        return take(work)
+
+    monkeypatch.setattr(wire.Work, "take", interrupted)
+    pytester.makepyfile("def test_a(): pass\ndef test_b(): pass")
+    loop = InProcess([0, 1])
+    pytester.inline_run("-p", "no:cacheprovider", plugins=[loop], no_reraise_ctrlc=True)
+    said = [line[:2] for line in loop.lines]
+    assert said == [["start", 0], ["pass", 0], ["start", 1], ["interrupt", 1]]
+    assert loop.lines[-1][3:] == [[], "KeyboardInterrupt", None]

@@ -21,6 +21,7 @@ use super::slot::Slot;
 use super::ties::Ties;
 use super::together::advance;
 use super::ward::Ward;
+use crate::exit::Exit;
 use crate::outcome::{Outcome, PhaseReport};
 use crate::record::TestResult;
 use crate::result;
@@ -325,8 +326,12 @@ impl State<'_> {
             Message::Finish { exit_code } => {
                 let slot = &mut self.slots[index];
                 slot.finished = true;
-                // 0, or 1 for failures that are in the reports; anything else a hook decided at the end.
-                if exit_code != 0 && !(exit_code == 1 && slot.failed) && self.stopped.is_none() {
+                // 0, or 1 for failures that are in the reports; 2 where it was interrupted between
+                // tests; anything else a hook decided at the end.
+                if exit_code == i64::from(Exit::Interrupted.code()) && self.stopped.is_none() {
+                    let reason = format!("the session of {} was interrupted", slot.name);
+                    self.stop(Ending::Interrupted { reason, exit_code: None });
+                } else if exit_code != 0 && !(exit_code == 1 && slot.failed) && self.stopped.is_none() {
                     let reason = format!("the session of {} ended with exit code {exit_code}", slot.name);
                     self.run.sinks.report.note(&reason);
                     self.session_fault.get_or_insert(reason);
