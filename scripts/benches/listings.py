@@ -7,10 +7,8 @@ import pathlib
 import shlex
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
-from typing import Any
 
 from benches.common import BINARIES, environment, measure, median_ms, pytest9, trivial
 from real_suites import ROOT
@@ -35,8 +33,8 @@ sys.exit(pytest.main(["-p", "no:terminal", *sys.argv[3:]], plugins=[Watch()]))
 """
 
 
-def watching(python: str, rounds: int) -> list[list[Any]]:
-    """CPU time of pytest's own collection and run, watched and not, in turns."""
+def watching(python: str, rounds: int) -> dict[tuple[str, str], float]:
+    """CPU milliseconds of pytest's own collection and run, watched and alone, in turns."""
     env = environment(python)
     taken: dict[tuple[str, str], list[float]] = {}
     with tempfile.TemporaryDirectory(prefix="rpt-bench-") as name:
@@ -50,20 +48,19 @@ def watching(python: str, rounds: int) -> list[list[Any]]:
                     cpu = measure(shlex.join(command), folder, env)["cpu_s"]
                     if turn > 0:
                         taken.setdefault((what, how), []).append(cpu)
-    cost = {key: statistics.median(values) * 1000 for key, values in taken.items()}
-    rows: list[list[Any]] = []
-    for what in ("collection", "run"):
-        alone, watched = cost[what, "alone"], cost[what, "watched"]
-        rows.append([f"10,000 tests: CPU of pytest's {what}", alone, ""])
-        rows.append(["10,000 tests: the same, its collection watched", watched, f"{watched / alone:.3f}"])
-    return rows
+    return {key: statistics.median(values) * 1000 for key, values in taken.items()}
 
 
 def listings(rounds: int) -> None:
+    """A row is printed as soon as it is known: all of them take minutes."""
+    print("\n### Kept listings\n\n| what | ms | of pytest |\n|---|---|---|", flush=True)
+
+    def row(title: str, value: float, ratio: str = "") -> None:
+        print(f"| {title} | {value:.0f} | {ratio} |", flush=True)
+
     python = pytest9()
     env = environment(python)
     plain = f"{shlex.quote(python)} -m pytest --collect-only -qq >/dev/null"
-    rows = []
     with tempfile.TemporaryDirectory(prefix="rpt-bench-") as name:
         for files, tests in ((100, 100), (600, 100), (1000, 100)):
             folder = trivial(pathlib.Path(name, str(files)), files, tests)
@@ -74,18 +71,16 @@ def listings(rounds: int) -> None:
             kept = median_ms("rpt-collect >/dev/null", folder, env, rounds)
             if files == 1000:
                 line = "rpt-collect | rpt-order --by given | rpt-shard --index 0 --total 4 >/dev/null"
-                rows.append(
-                    [f"{title}: rpt-collect \\| rpt-order \\| rpt-shard", median_ms(line, folder, env, rounds), ""]
-                )
+                row(f"{title}: rpt-collect \\| rpt-order \\| rpt-shard", median_ms(line, folder, env, rounds))
                 continue
             pytest = median_ms(plain, folder, env, 3)
-            rows.append([f"{title}: pytest --collect-only", pytest, ""])
-            rows.append([f"{title}: kept", kept, f"{kept / pytest:.3f}"])
+            row(f"{title}: pytest --collect-only", pytest)
+            row(f"{title}: kept", kept, f"{kept / pytest:.3f}")
             done = subprocess.Popen(
                 [BINARIES / "rpt-collect"], cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
             )
             _, _, usage = os.wait4(done.pid, 0)
-            rows.append([f"{title}: kept, peak memory MB", usage.ru_maxrss / 1024, ""])
+            row(f"{title}: kept, peak memory MB", usage.ru_maxrss / 1024)
             if files == 100:
 
                 def change(turn: int, folder: pathlib.Path = folder) -> None:
@@ -94,11 +89,11 @@ def listings(rounds: int) -> None:
                     time.sleep(0.05)
 
                 alone = median_ms("rpt-collect >/dev/null", folder, env, rounds, change)
-                rows.append([f"{title}: one changed file", alone, f"{alone / pytest:.2f}"])
+                row(f"{title}: one changed file", alone, f"{alone / pytest:.2f}")
                 whole = median_ms("rpt-collect --force >/dev/null", folder, env, rounds)
-                rows.append([f"{title}: rpt-collect --force", whole, f"{whole / pytest:.2f}"])
-    rows += watching(python, rounds)
-    print("\n### Kept listings\n\n| what | ms | of pytest |\n|---|---|---|")
-    for title, value, ratio in rows:
-        print(f"| {title} | {value:.0f} | {ratio} |")
-    sys.stdout.flush()
+                row(f"{title}: rpt-collect --force", whole, f"{whole / pytest:.2f}")
+    cost = watching(python, rounds)
+    for what in ("collection", "run"):
+        alone, watched = cost[what, "alone"], cost[what, "watched"]
+        row(f"10,000 tests: CPU of pytest's {what}", alone)
+        row("10,000 tests: the same, its collection watched", watched, f"{watched / alone:.3f}")
