@@ -49,6 +49,21 @@ fn errors(output: &Output) -> Vec<String> {
     output.of_type("collect_error").iter().map(path).collect()
 }
 
+/// A collection writes nothing beside the next one that pytest's would not write.
+#[test]
+fn a_collection_leaves_what_pytests_leaves() {
+    let leaves_a_cache = |command: &dyn Fn(&Project) -> Output| {
+        let project = Project::with_test("def test_it(): pass\n");
+        command(&project).assert_code(0);
+        project.path().join(".pytest_cache").exists()
+    };
+    // As text no server waits for a run: it has ended with the command.
+    let rpt = leaves_a_cache(&|project| project.command("rpt-collect").args(["--format", "text"]).run());
+    let plain = leaves_a_cache(&|project| project.python().args(["-m", "pytest", "--collect-only"]).run());
+    assert_eq!(rpt, plain);
+    assert!(leaves_a_cache(&|project| project.command("rpt-run").arg(".").run()));
+}
+
 #[test]
 fn collection_errors_carry_pytest_s_own_text() {
     let suite = Suite::named("collect_errors");

@@ -275,6 +275,9 @@ class Server:
         pytest collects garbage at its end, five times over all that was collected."""
         gc.freeze()
         if self.ending is None:
+            # It only collected. Plugins leave nothing behind then: pytest would make its
+            # cache folder now, beside the next collection of the same tests.
+            session.config.option.collectonly = True
             surroundings.write_no_report(session.config)
             return True
         while self.relay is not None and self.relay.read():

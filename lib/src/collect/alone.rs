@@ -18,34 +18,51 @@ use crate::inventory::watched::{Captured, Watched};
 use crate::server::Watch;
 use crate::stream::OutputForm;
 
-/// Collects the files of `part` alone, writes the whole listing and keeps it; `None`:
-/// they cannot be collected alone, and nothing was written.
-pub(super) fn collect(
-    question: &Question,
-    part: &Part,
-    output: OutputForm,
-    color: Color,
-) -> anyhow::Result<Option<Exit>> {
+/// What collecting a few files alone came to.
+pub(super) enum Outcome {
+    /// The whole listing was written.
+    Written(Exit),
+    /// Nothing was written: everything must be collected, and why.
+    GivenUp(String),
+}
+
+/// Collects the files of `part` alone, writes the whole listing and keeps it, or gives up.
+pub(super) fn collect(question: &Question, part: &Part, output: OutputForm, color: Color) -> anyhow::Result<Outcome> {
     let began = Instant::now();
     let Some(before) = &part.known.before else {
-        return Ok(None);
+        return Ok(Outcome::GivenUp("nothing was kept".to_string()));
     };
     let paths: Vec<String> =
         part.files.iter().map(|file| Path::new(&before.rootdir).join(file).display().to_string()).collect();
     // What went wrong is told by the collection of everything.
-    let Ok(mut started) = Started::new(question, Watch::Only(&paths)) else {
-        return Ok(None);
+    let mut started = match Started::new(question, Watch::Only(&paths)) {
+        Ok(started) => started,
+        Err(error) => return Ok(Outcome::GivenUp(format!("{error:#}"))),
     };
     let found = started.read(|_, _| Ok(()))?;
     let collected = started.server.collected.clone();
     let captured = started.end();
-    let clean = collected.errors.is_empty() && collected.deselected == 0 && collected.rootdir == before.rootdir;
-    let skipped = collected.skipped_files.iter().any(|skipped| part.files.contains(&skipped.file_path));
-    let Some((watched, captured)) = captured.filter(|_| clean && !skipped) else {
-        return Ok(None);
+    let skipped = collected.skipped_files.iter().find(|skipped| part.files.contains(&skipped.file_path));
+    let unfit = if let Some(error) = collected.errors.first() {
+        Some(format!("{} could not be collected", error.file_path))
+    } else if let Some(skipped) = skipped {
+        Some(format!("{} was skipped", skipped.file_path))
+    } else if collected.deselected > 0 {
+        Some(format!("{} tests were deselected", collected.deselected))
+    } else if collected.rootdir != before.rootdir {
+        Some(format!("its rootdir was {}", collected.rootdir))
+    } else {
+        None
     };
-    let Some((head, merged)) = merged(question, part, before, &found, &watched, captured) else {
-        return Ok(None);
+    if let Some(why) = unfit {
+        return Ok(Outcome::GivenUp(why));
+    }
+    let Some((watched, captured)) = captured else {
+        return Ok(Outcome::GivenUp("what it depends on could not be read".to_string()));
+    };
+    let (head, merged) = match merged(question, part, before, &found, &watched, captured) {
+        Ok(merged) => merged,
+        Err(why) => return Ok(Outcome::GivenUp(why)),
     };
     let selectors = serde_json::to_vec(&merged.selectors)?;
     let head = Head {
@@ -63,11 +80,11 @@ pub(super) fn collect(
     release_stdout();
     // Keeping is a saving, never a need.
     let _ = store::write(Path::new(&head.rootdir), &head, &question.key, &merged.built.records, &selectors);
-    Ok(Some(exit))
+    Ok(Outcome::Written(exit))
 }
 
-/// The head and the tests of the whole suite; `None` where something shows that other
-/// files might give other tests now.
+/// The head and the tests of the whole suite, or what shows that other files might give
+/// other tests now.
 fn merged(
     question: &Question,
     part: &Part,
@@ -75,22 +92,31 @@ fn merged(
     found: &Found,
     watched: &Watched,
     captured: Captured,
-) -> Option<(Head, Merged)> {
-    let proven = captured.unproven.is_none() && watched.hooks.is_empty() && !watched.crosses_files;
+) -> Result<(Head, Merged), String> {
     let (old, fresh) = (&before.blocks, &found.built.blocks);
     let digest_of = |file: &str| old.iter().find(|block| block.file_path == file).map(|block| &block.digest);
     let same = fresh.iter().all(|block| digest_of(&block.file_path) == Some(&block.digest));
+    if let Some(why) = &captured.unproven {
+        return Err(why.clone());
+    }
+    if let Some(hook) = watched.hooks.first() {
+        return Err(format!("the hook {hook} decides too"));
+    }
+    if watched.crosses_files {
+        return Err("a parameter orders tests of several files among each other".to_string());
+    }
     // Nothing changed and yet the tests did: the collection of everything says so.
-    if !proven || (part.known.same_inputs && !same) {
-        return None;
+    if part.known.same_inputs && !same {
+        return Err("other tests came though nothing changed".to_string());
     }
     let doubt = doubt(question, found.differing_id.as_deref(), watched, &captured, &before.rootdir);
     let dependencies = joined(&before.dependencies, &captured.dependencies, &part.files, &before.rootdir)?;
-    let mut merged = merge(old, &part.records, &part.selectors, &part.files, &found.built, &found.selectors)?;
+    let mut merged = merge(old, &part.records, &part.selectors, &part.files, &found.built, &found.selectors)
+        .ok_or("its tests do not fit in the place of the old ones")?;
     let proven_before = before.trust == Trust::Proven;
     let known: HashMap<&str, _> = old.iter().map(|block| (block.file_path.as_str(), block)).collect();
     for block in &mut merged.built.blocks {
-        let old = known.get(block.file_path.as_str())?;
+        let old = known.get(block.file_path.as_str()).ok_or_else(|| format!("{} is new", block.file_path))?;
         let is_fresh = part.files.contains(&block.file_path);
         block.agreed = if is_fresh { block.digest == old.digest } else { old.agreed || proven_before };
         block.outline.clone_from(&old.outline);
@@ -100,7 +126,7 @@ fn merged(
         (Trust::Proven, None) => Trust::Proven,
         (Trust::Proven, Some(why)) => Trust::Doubtful(why),
         (Trust::Doubtful(why), _) => Trust::Doubtful(why.clone()),
-        (Trust::Unproven(_) | Trust::Volatile(_), _) => return None,
+        (Trust::Unproven(why) | Trust::Volatile(why), _) => return Err(why.clone()),
     };
     let head = Head {
         node_count: merged.selectors.of.len() as u64,
@@ -110,12 +136,12 @@ fn merged(
         trust,
         ..before.clone()
     };
-    Some((head, merged))
+    Ok((head, merged))
 }
 
-/// The dependencies of both collections. `None` where the part loaded a module that the
-/// whole had not, or read something that is no longer the same.
-fn joined(old: &Dependencies, part: &Dependencies, files: &[String], rootdir: &str) -> Option<Dependencies> {
+/// The dependencies of both collections, or what the part loaded that the whole had not,
+/// or read that is no longer the same.
+fn joined(old: &Dependencies, part: &Dependencies, files: &[String], rootdir: &str) -> Result<Dependencies, String> {
     let changed: HashSet<String> =
         files.iter().map(|file| Path::new(rootdir).join(file).display().to_string()).collect();
     let mut fresh: HashMap<&str, &FileDependency> = part.files.iter().map(|file| (file.path.as_str(), file)).collect();
@@ -123,22 +149,26 @@ fn joined(old: &Dependencies, part: &Dependencies, files: &[String], rootdir: &s
     for file in &mut joined.files {
         match fresh.remove(file.path.as_str()) {
             Some(now) if changed.contains(&file.path) => *file = now.clone(),
-            Some(now) if now.sha256 != file.sha256 || now.state.is_some() != file.state.is_some() => return None,
+            Some(now) if now.sha256 != file.sha256 || now.state.is_some() != file.state.is_some() => {
+                return Err(format!("{} is no longer the same", file.path));
+            }
             _ => {}
         }
     }
     let is_code = |file: &&FileDependency| [".py", ".pyc", ".so"].iter().any(|end| file.path.ends_with(end));
-    if fresh.values().any(|file| file.state.is_some() && is_code(file)) {
-        return None;
+    if let Some(file) = fresh.values().find(|file| file.state.is_some() && is_code(file)) {
+        return Err(format!("{} was loaded too", file.path));
     }
     joined.files.extend(fresh.into_values().cloned());
     for listing in &part.listings {
         match joined.listings.iter_mut().find(|known| known.path == listing.path) {
-            Some(known) if known.every == listing.every && known.entries != listing.entries => return None,
+            Some(known) if known.every == listing.every && known.entries != listing.entries => {
+                return Err(format!("{} has other entries", listing.path));
+            }
             Some(known) if listing.every && !known.every => *known = listing.clone(),
             Some(_) => {}
             None => joined.listings.push(listing.clone()),
         }
     }
-    Some(joined)
+    Ok(joined)
 }

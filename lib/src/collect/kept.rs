@@ -50,6 +50,15 @@ pub(super) struct Known {
     pub reasons: Vec<String>,
 }
 
+impl Known {
+    /// Says as well why the changed files could not be collected alone.
+    pub(super) fn not_alone(mut self, why: &str) -> Known {
+        let rootdir = self.before.as_ref().map_or("", |head| &head.rootdir);
+        self.reasons.push(shown(&format!("not alone: {why}"), rootdir));
+        self
+    }
+}
+
 /// Looks for a collection that holds.
 pub(super) fn look(question: &Question, force: bool) -> anyhow::Result<Finding> {
     let began = Instant::now();

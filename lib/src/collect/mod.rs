@@ -51,8 +51,8 @@ pub fn collect(options: &CollectOptions) -> anyhow::Result<Exit> {
     let known = match kept::look(&question, options.force)? {
         Finding::Holds(listing) => return listing.write(output, options.color),
         Finding::Part(part) => match alone::collect(&question, &part, output, options.color)? {
-            Some(exit) => return Ok(exit),
-            None => part.known,
+            alone::Outcome::Written(exit) => return Ok(exit),
+            alone::Outcome::GivenUp(why) => part.known.not_alone(&why),
         },
         Finding::Collect(known) => known,
     };

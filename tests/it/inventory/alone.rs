@@ -16,8 +16,9 @@ fn suite(more: &[(&str, &str)]) -> Counted {
     Counted::new(&[&files, more].concat())
 }
 
+/// Collects; what `--why` says of it afterwards.
 #[track_caller]
-fn assert_collected(counted: &Counted, alone: Option<&str>) {
+fn assert_collected(counted: &Counted, alone: Option<&str>) -> String {
     let said = counted.why(&[]);
     assert!(counted.collect_like_pytest(&[]), "Python did not start");
     let why = counted.why(&[]);
@@ -25,6 +26,7 @@ fn assert_collected(counted: &Counted, alone: Option<&str>) {
     assert!(why.lines().next().unwrap().contains(&expected), "{said}\n{why}");
     let verified = counted.collect(&["--verify"]);
     verified.assert_code(0);
+    why
 }
 
 #[test]
@@ -116,7 +118,8 @@ fn what_does_not_fit_is_given_up() {
     let counted = suite(&[]);
     counted.collect_until_it_holds(&[]);
     counted.write("pkg/test_second.py", "def helper(): pass\n");
-    assert_collected(&counted, None);
+    let why = assert_collected(&counted, None);
+    assert!(why.contains("not alone: its tests do not fit in the place of the old ones"), "{why}");
     counted.write("test_third.py", "def test_one(:\n");
     let output = counted.collect(&[]);
     output.assert_code(2);
