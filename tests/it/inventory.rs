@@ -315,6 +315,38 @@ fn a_collection_that_asks_others_is_never_kept() {
     }
 }
 
+/// Modules that were rewritten are kept where no bytecode may be written. What is said
+/// of them is what pytest says, and the listing depends on them as on nothing.
+#[test]
+fn rewritten_modules_are_kept_and_no_dependency() {
+    let failing = "def test_it():\n    assert [1, 2] == [1, 3]\n";
+    let files = [("test_it.py", failing), ("conftest.py", "import pytest\n")];
+    let counted = Counted::over(
+        files
+            .iter()
+            .fold(Project::empty(), |project, (path, text)| project.file(path, text))
+            .env("PYTHONDONTWRITEBYTECODE", "1"),
+    );
+    let run = || {
+        let output = counted.project.command("rpt-run").arg(".").run();
+        output.assert_code(1);
+        text(&output.of_type("result")[0]["message"])
+    };
+    let first = run();
+    let kept = counted.project.path().join(".rpt/cache/rewritten");
+    let version = counted.project.python().args(["-c", "import pytest; print(pytest.__version__)"]).run().lines();
+    // Of other versions pytest's own rewriting is asked each time.
+    assert_eq!(kept.exists(), version[0].starts_with("9.2."));
+    if kept.exists() {
+        assert_eq!(std::fs::read_dir(&kept).unwrap().count(), 2);
+    }
+    assert_eq!(run(), first);
+    assert!(first.contains("At index 1 diff: 2 != 3"), "{first}");
+    counted.collect_until_it_holds(&[]);
+    let _ = std::fs::remove_dir_all(&kept);
+    assert!(!counted.collect_like_pytest(&[]), "{}", counted.why(&[]));
+}
+
 #[test]
 fn a_damaged_or_foreign_file_is_never_trusted() {
     let counted = Counted::new(&[("test_it.py", "def test_one(): pass\n")]);

@@ -9,6 +9,7 @@ from _pytest import mark as marking
 from _pytest import skipping
 
 from rpt_shim import marks, wire
+from rpt_shim.shortcuts import Places
 
 #: Marks that running must know of.
 _ABOUT_RUNNING = frozenset(("xdist_group", "timeout", "flaky", *marks.SHARING))
@@ -30,13 +31,6 @@ def node_id(item: pytest.Item) -> str:
     return wire.text(item.nodeid)
 
 
-def located(item: pytest.Item) -> list[Any]:
-    """As `brief`, and where it is defined: the path relative to rootdir and the 0-based line."""
-    path, line, _ = item.location
-    said = brief(item)
-    return [*said, *[None] * (3 - len(said)), [wire.text(path), line]]
-
-
 def brief(item: pytest.Item) -> list[Any]:
     """What running needs: the id, the group, and what marks say of running it."""
     found: dict[str, list[pytest.Mark]] = {}
@@ -56,15 +50,22 @@ class Describer:
         self._chains: dict[Any, tuple[str, ...]] = {}
         self._known: dict[Any, int] = {}
         self._numbers: dict[Any, int] = {}
+        self._places = Places()
         #: What -k and -m look at, beside an item's own name; items name an entry by its number.
         self.selectors: list[list[Any]] = []
+
+    def located(self, item: pytest.Item) -> list[Any]:
+        """As `brief`, and where it is defined: the path relative to rootdir and the 0-based line."""
+        path, line = self._places.of(item)
+        said = brief(item)
+        return [*said, *[None] * (3 - len(said)), [wire.text(path), line]]
 
     def full(self, item: pytest.Item) -> list[Any]:
         """The fields of a `test` record, in the order in which rpt reads them, and
         the number of its selector."""
         identity = node_id(item)
         file_path = identity.split("::", 1)[0]
-        path, line, _ = item.location
+        path, line = self._places.of(item)
         # A test inherited from another file has its line there, not here.
         lineno = line + 1 if line is not None and wire.text(path).replace("\\", "/") == file_path else None
         marks = list(item.iter_markers())

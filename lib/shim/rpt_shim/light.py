@@ -20,11 +20,8 @@ from _pytest import assertion, runner, skipping, tmpdir
 from _pytest import logging as pytest_logging
 from _pytest._code import ExceptionInfo
 
-from rpt_shim import quiet, reports
+from rpt_shim import quiet, reports, versions
 from rpt_shim.board import Board
-
-#: Versions of pytest whose every function that is stood for here was read and compared.
-TESTED = ((9, 2),)
 
 #: Marks by which a test may come to another end than its own.
 MARKS = frozenset(("skip", "skipif", "xfail", "filterwarnings"))
@@ -54,8 +51,7 @@ OPTIONS = ("fulltrace", "setupshow", "setuponly", "setupplan", "usepdb", "trace"
 def refusal_of_session(config: pytest.Config, untested: bool) -> str | None:
     """Why no item of the session qualifies, if none does. `untested`: no matter
     whether pytest is one of the tested versions."""
-    version = tuple(int(part) for part in pytest.__version__.split(".")[:2] if part.isdigit())
-    if version not in TESTED and not untested:
+    if not versions.is_tested() and not untested:
         return f"pytest {pytest.__version__} is not among the tested versions"
     if getattr(warnings, "_filters_mutated", None) is None:
         return "Python's warnings work in another way"

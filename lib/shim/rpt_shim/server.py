@@ -23,7 +23,22 @@ from typing import Any
 
 import pytest
 
-from rpt_shim import cache, inventory, leaks, marks, orphans, parts, relay, reports, sharing, stacks, surroundings, wire
+from rpt_shim import (
+    cache,
+    inventory,
+    leaks,
+    marks,
+    orphans,
+    parts,
+    relay,
+    reports,
+    rewritten,
+    sharing,
+    shortcuts,
+    stacks,
+    surroundings,
+    wire,
+)
 from rpt_shim.board import Board
 from rpt_shim.dependencies import Dependencies, installed_prefixes
 from rpt_shim.worker import Worker, describe_warning
@@ -110,6 +125,7 @@ class Server:
     def pytest_load_initial_conftests(self, early_config: pytest.Config, parser: pytest.Parser) -> Any:
         if self.settings.get("identity") is not None:
             parts.is_one_of_many(early_config.known_args_namespace)
+        rewritten.install(early_config, self.dependencies)
         yield
         marks.register_options(early_config, parser)
 
@@ -118,6 +134,10 @@ class Server:
         self.rules = marks.configured(config)
         if not config.pluginmanager.hasplugin("xdist"):
             config.addinivalue_line("markers", "xdist_group(name): tests of one group run on one worker.")
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self, session: pytest.Session) -> None:
+        shortcuts.install(session)
 
     def pytest_collectstart(self, collector: pytest.Collector) -> None:
         self.board.collects(collector.nodeid)
@@ -341,7 +361,7 @@ class Server:
 
     def _send_items(self, session: pytest.Session, full: bool, located: bool) -> None:
         assert self.control is not None
-        describe = self.describer.full if full else inventory.located if located else inventory.brief
+        describe = self.describer.full if full else self.describer.located if located else inventory.brief
         items = session.items
         for start in range(0, len(items), inventory.CHUNK):
             chunk = [describe(item) for item in items[start : start + inventory.CHUNK]]

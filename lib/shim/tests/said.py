@@ -6,6 +6,7 @@ As a program: `python said.py FOLDER PROTOCOL [PYTEST_ARGS]` prints it.
 
 from __future__ import annotations
 
+import importlib.machinery
 import json
 import os
 import re
@@ -17,11 +18,33 @@ import pytest
 # As a program nobody has read conftest.py.
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from test_worker import InProcess
 
-#: In the traceback of an exception group, which pytest prints whole: the frames of what
-#: drives the test, pluggy in the one protocol and the shim in the other.
-DRIVER = re.compile(r'\n[ |]*  File "[^"]*/(?:_pytest|pluggy|rpt_shim)/[^"]*", line \d+, in \S+(?:\n[ |]* {4}\S.*)*')
+class AsBooted(importlib.machinery.PathFinder):
+    """Finds the shim's modules and names their code as it is named where rpt boots them:
+    pytest leaves code of such a name out of tracebacks."""
+
+    class Loader(importlib.machinery.SourceFileLoader):
+        def get_code(self, fullname):
+            return compile(self.get_data(self.path), f"<rpt>/{os.path.basename(self.path)}", "exec")
+
+    @classmethod
+    def find_spec(cls, fullname, path=None, target=None):
+        spec = super().find_spec(fullname, path, target) if fullname.startswith("rpt_shim.") else None
+        if spec is not None:
+            spec.loader = cls.Loader(fullname, spec.origin)
+        return spec
+
+
+sys.meta_path.insert(0, AsBooted)
+
+from test_worker import InProcess  # noqa: E402
+
+#: What drives the test is in tracebacks and stacks that are printed whole: pluggy in the
+#: one protocol and the shim in the other.
+FRAME = re.compile(r'\n[ |]*  File "[^"]*(?:/_pytest/|/pluggy/|<rpt>/)[^"]*", line \d+, in \S+(?:\n[ |]* {4}\S.*)*')
+
+#: The same where pytest shows its own code because no other code raised.
+ENTRIES = re.compile(r"\A(?:(?!\n(?:_ )+\n).)*?(?:/_pytest/runner\.py|<rpt>/light\.py):\d+: .*\n(?:_ )+\n", re.DOTALL)
 
 
 def said(folder, protocol, *args):
@@ -54,7 +77,9 @@ def _without_numbers(message):
     if isinstance(message, list):
         return [_without_numbers(value) for value in message if not isinstance(value, float)]
     if isinstance(message, str):
-        return re.sub(r"0x[0-9a-f]+|Thread-\d+|(?<=\bin )\d+\.\d+s", "N", DRIVER.sub("", message))
+        # Some of it is text within text.
+        undriven = ENTRIES.sub("", FRAME.sub("", message.replace("\\n", "\n")))
+        return re.sub(r"0x[0-9a-f]+|Thread-\d+|(?<=\bin )\d+\.\d+s", "N", undriven)
     return message
 
 

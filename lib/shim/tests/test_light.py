@@ -11,10 +11,10 @@ import pytest
 from modules import Module
 from said import said
 
-from rpt_shim import light
+from rpt_shim import light, versions
 
 with_a_tested_pytest = pytest.mark.skipif(
-    tuple(map(int, pytest.__version__.split(".")[:2])) not in light.TESTED,
+    not versions.is_tested(),
     reason="every item takes the full protocol with this pytest",
 )
 
@@ -156,6 +156,6 @@ def test_a_descriptor_that_a_test_moves_is_put_back(pytester):
 
 
 def test_an_untested_pytest_takes_the_full_protocol(pytestconfig, monkeypatch):
-    monkeypatch.setattr(light, "TESTED", ((1, 0),))
+    monkeypatch.setattr(versions, "TESTED", ((1, 0),))
     refusal = light.refusal_of_session(pytestconfig, untested=False)
     assert refusal == f"pytest {pytest.__version__} is not among the tested versions"

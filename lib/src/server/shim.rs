@@ -9,10 +9,12 @@ use super::{Launch, Watch};
 pub(super) const BOOT: &str = include_str!("../../shim/boot.py");
 
 /// The shim's modules in the order in which they may import each other.
-const MODULES: [(&str, &str); 21] = [
+const MODULES: [(&str, &str); 24] = [
     ("interpreter", include_str!("../../shim/rpt_shim/interpreter.py")),
     ("wire", include_str!("../../shim/rpt_shim/wire.py")),
     ("marks", include_str!("../../shim/rpt_shim/marks.py")),
+    ("versions", include_str!("../../shim/rpt_shim/versions.py")),
+    ("shortcuts", include_str!("../../shim/rpt_shim/shortcuts.py")),
     ("inventory", include_str!("../../shim/rpt_shim/inventory.py")),
     ("sharing", include_str!("../../shim/rpt_shim/sharing.py")),
     ("reports", include_str!("../../shim/rpt_shim/reports.py")),
@@ -29,6 +31,7 @@ const MODULES: [(&str, &str); 21] = [
     ("relay", include_str!("../../shim/rpt_shim/relay.py")),
     ("worker", include_str!("../../shim/rpt_shim/worker.py")),
     ("dependencies", include_str!("../../shim/rpt_shim/dependencies.py")),
+    ("rewritten", include_str!("../../shim/rpt_shim/rewritten.py")),
     ("server", include_str!("../../shim/rpt_shim/server.py")),
     ("main", include_str!("../../shim/rpt_shim/main.py")),
 ];

@@ -1,0 +1,190 @@
+"""Every shortcut gives the answer of pytest's own code."""
+
+from __future__ import annotations
+
+import functools
+import unittest.mock
+
+import pytest
+from _pytest import compat, fixtures
+from modules import Module
+
+from rpt_shim import shortcuts, versions
+
+with_a_tested_pytest = pytest.mark.skipif(not versions.is_tested(), reason="pytest's own code is asked everywhere")
+
+SOURCE = """
+import functools
+import unittest.mock
+import pytest
+
+@pytest.fixture(scope="module", params=[1, 2])
+def number(request): return request.param
+
+@pytest.fixture
+def text(number): return str(number)
+
+@pytest.fixture(autouse=True)
+def around(tmp_path): yield
+
+def wrapped(function):
+    @functools.wraps(function)
+    def inner(*args, **kwargs): return function(*args, **kwargs)
+    return inner
+
+def placed(function):
+    function.place_as = wrapped
+    return function
+
+def test_plain(): pass
+def test_fixtures(text, number): pass
+def test_default(text, other=1, *, monkeypatch, key=2): pass
+@pytest.mark.parametrize("text", ["a", "b"])
+def test_overridden(text): pass
+@pytest.mark.parametrize("text", ["a"], indirect=True)
+def test_indirect(text, capsys): pass
+@pytest.mark.usefixtures("text")
+def test_used(): pass
+@wrapped
+def test_wrapped(text): pass
+@placed
+def test_placed(text): pass
+@unittest.mock.patch("os.getcwd")
+def test_patched(getcwd, text): pass
+test_partial = functools.partial(test_plain)
+test_lambda = lambda text: None
+
+class TestIt:
+    @pytest.fixture
+    def text(self, text): return text
+    def test_method(self, text): pass
+    @staticmethod
+    def test_static(text): pass
+    @classmethod
+    def test_class(cls, text): pass
+    def test_any(*args, text): pass
+    class TestInner:
+        @pytest.fixture(autouse=True)
+        def inner(self): pass
+        def test_method(self, text): pass
+"""
+
+CONFTEST = "import pytest\n@pytest.fixture\ndef text(): return ''\n"
+
+#: A plugin that registers a fixture for one item only.
+FOR_ONE_ITEM = """
+import pytest
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pycollect_makeitem(collector, name, obj):
+    made = yield
+    for item in made if isinstance(made, list) else ():
+        if name == "test_fixtures":
+            manager = item.session._fixturemanager
+            manager._register_fixture(name="text", func=lambda: "", node=item)
+    return made
+"""
+
+
+def functions():
+    def plain(a, b=1): ...
+    def keywords(a, *args, b, c=1, **kwargs): ...
+    def positional(a, /, b): ...
+    def nothing(*args): ...
+
+    @functools.wraps(plain)
+    def wrapped(*args): ...
+
+    @unittest.mock.patch("os.getcwd")
+    def patched(getcwd, a): ...
+
+    class Holder:
+        def method(self, a, *, b): ...
+        def any(*args, a): ...
+        def optional(self=None, a=None): ...
+        @staticmethod
+        def static(a, b): ...
+        @classmethod
+        def of_class(cls, a): ...
+        def __call__(self, a, b=1): ...
+
+    signed = lambda a: None  # noqa: E731
+    signed.__signature__ = compat.signature(keywords)
+    own = [plain, keywords, positional, nothing, wrapped, patched, signed, functools.partial(plain, 1), Holder()]
+    bound = [getattr(Holder(), name) for name in ("method", "any", "optional", "static", "of_class")]
+    yield from ((function, {}) for function in [*own, *bound] if hasattr(function, "__name__"))
+    for name in ("method", "any", "static", "of_class"):
+        yield getattr(Holder, name), {"name": name, "cls": Holder}
+    yield functools.partial(plain, 1), {"name": "partial"}
+
+
+@pytest.mark.parametrize(("function", "more"), list(functions()))
+def test_argument_names(function, more):
+    assert shortcuts._argument_names(compat.getfuncargnames)(function, **more) == compat.getfuncargnames(
+        function, **more
+    )
+
+
+class Installs:
+    def pytest_collection(self, session):
+        shortcuts.install(session)
+
+
+def collected(pytester, monkeypatch, installs):
+    """All that pytest knows of its items."""
+    pytester.syspathinsert()
+    with monkeypatch.context() as context:
+        context.setattr(fixtures, "getfuncargnames", compat.getfuncargnames)
+        arguments = ["-p", "no:cacheprovider", "--collect-only", "-p", "for_one_item"]
+        items = []
+
+        class Keeps:
+            def pytest_collection_finish(self, session):
+                items.extend(session.items)
+
+        pytester.inline_run(*arguments, plugins=[Keeps(), *([Installs()] if installs else [])])
+    places = shortcuts.Places()
+    return [
+        (
+            item.nodeid,
+            places.of(item) if installs else tuple(item.location[:2]),
+            item._fixtureinfo.argnames,
+            item._fixtureinfo.initialnames,
+            item._fixtureinfo.names_closure,
+            {
+                name: [(found.baseid, found.scope, found.argnames) for found in definitions]
+                for name, definitions in item._fixtureinfo.name2fixturedefs.items()
+            },
+        )
+        for item in items
+        if hasattr(item, "_fixtureinfo")
+    ]
+
+
+@with_a_tested_pytest
+@pytest.mark.parametrize("plugin", ["", FOR_ONE_ITEM], ids=["usual", "a fixture for one item"])
+def test_items(pytester, monkeypatch, plugin):
+    pytester.makepyfile(test_it=SOURCE, conftest=CONFTEST, for_one_item=plugin, test_other=SOURCE)
+    plain = collected(pytester, monkeypatch, installs=False)
+    assert len(plain) > 40
+    assert collected(pytester, monkeypatch, installs=True) == plain
+
+
+@with_a_tested_pytest
+@pytest.mark.parametrize("seed", range(5))
+def test_random_items(pytester, monkeypatch, seed):
+    pytester.makepyfile(test_it=Module(seed).text(20), for_one_item="")
+    plain = collected(pytester, monkeypatch, installs=False)
+    assert plain
+    assert collected(pytester, monkeypatch, installs=True) == plain
+
+
+@with_a_tested_pytest
+def test_what_somebody_else_put_in_its_place_is_asked(pytester, monkeypatch):
+    pytester.makepyfile(test_it=SOURCE, conftest=CONFTEST, for_one_item="")
+
+    def getfixtureclosure(self, parentnode, initialnames, ignore_args):
+        return ["request"], {}
+
+    monkeypatch.setattr(fixtures.FixtureManager, "getfixtureclosure", getfixtureclosure)
+    assert all(item[4] == ["request"] for item in collected(pytester, monkeypatch, installs=True))
