@@ -107,3 +107,18 @@ fn every_failing_test_has_a_file() {
     let output = project.command("rpt-run").args(["--output-dir", "file/inner", "."]).run();
     output.assert_code(4).assert_one_line(&["--output-dir file/inner"]);
 }
+
+/// What each worker did: all tests, less the one in which a worker died.
+#[test]
+fn stats_tell_of_each_worker() {
+    let test = "import os, pytest\n@pytest.mark.parametrize('x', range(20))\ndef test_it(x): pass\n\
+        def test_that_dies(): os._exit(3)\n";
+    let project = Project::with_test(test);
+    let output = run(&project, &["--stats"]);
+    let said: Vec<&str> = output.stderr().lines().skip_while(|line| !line.contains(" workers ")).skip(1).collect();
+    let tests = |line: &&str| line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap();
+    assert_eq!(said.iter().map(tests).sum::<usize>(), 20, "{said:#?}");
+    assert!(said.iter().all(|line| line.contains("first begun after") || line.contains("none begun")), "{said:#?}");
+    let (died, lived): (Vec<&str>, Vec<&str>) = said.iter().partition(|line| line.ends_with("died"));
+    assert!(died.len() == 1 && lived.iter().all(|line| line.contains("waited ")), "{said:#?}");
+}

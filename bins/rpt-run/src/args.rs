@@ -41,6 +41,9 @@ pub(crate) struct Args {
     /// Say at the end how many items took which protocol, and why
     #[arg(long)]
     explain_protocol: bool,
+    /// Say at the end what each worker did, how soon it began and how long it waited
+    #[arg(long)]
+    stats: bool,
     /// Run the tests that could be collected although some files could not
     #[arg(long)]
     continue_on_collection_errors: bool,
@@ -109,6 +112,7 @@ impl From<Args> for RunOptions {
             dist: args.share.dist,
             protocol: args.protocol,
             explain_protocol: args.explain_protocol,
+            stats: args.stats,
             care: args.care.into(),
             continue_on_collection_errors: args.continue_on_collection_errors,
             history: args.history,

@@ -16,6 +16,7 @@ import marshal
 import os
 import select
 import socket
+import time
 
 #: No message carries more descriptors than this (work, result, output, lifeline, board).
 MAX_FDS = 5
@@ -147,6 +148,8 @@ class Work:
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.ended = False
+        #: How long it waited for something to do, in seconds.
+        self.waited = 0.0
         self.readable = select.poll()
         self.readable.register(fd, select.POLLIN)
 
@@ -168,4 +171,6 @@ class Work:
             try:
                 return os.read(self.fd, count)
             except BlockingIOError:
+                began = time.perf_counter()
                 self.readable.poll()
+                self.waited += time.perf_counter() - began

@@ -110,6 +110,7 @@ class Worker:
             if self.light is not None:
                 self.light.park()
             self.results.send("protocol", list(self.took.items()))
+            self.results.send("waited", self.work.waited)
 
     def _run_all(self, session: pytest.Session) -> bool:
         items = session.items

@@ -10,7 +10,7 @@ mod text;
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::cli::{Color, one_line, say};
 use crate::outcome::Outcome;
@@ -35,8 +35,25 @@ pub struct View {
     pub terminal_taken: bool,
     /// Say at the end how many items took which protocol.
     pub explain_protocol: bool,
+    /// Say at the end what each worker did and how long it waited.
+    pub stats: bool,
     /// What pytest's own options ask for.
     pub show: Show,
+}
+
+/// What a worker did.
+#[derive(Debug, Clone)]
+pub struct WorkerStats {
+    /// `gw0`, …
+    pub name: String,
+    /// Tests that ended on it.
+    pub tests: u32,
+    /// The time they took, in seconds.
+    pub tests_s: f64,
+    /// From when it was asked for to its first test; `None`: it had none.
+    pub began: Option<Duration>,
+    /// How long it waited for tests, in seconds; `None`: it died before it could say so.
+    pub waited_s: Option<f64>,
 }
 
 /// The view on one run.
@@ -51,6 +68,7 @@ pub struct Report {
     passing_subtests: u64,
     warnings: Vec<Warning>,
     took: BTreeMap<Option<String>, u64>,
+    workers: Vec<WorkerStats>,
     plugins: String,
     kept: Kept,
     done: u64,
@@ -73,6 +91,7 @@ impl Report {
             passing_subtests: 0,
             warnings: Vec::new(),
             took: BTreeMap::new(),
+            workers: Vec::new(),
             plugins: String::new(),
             kept: Kept::default(),
             done: 0,
@@ -133,6 +152,11 @@ impl Report {
         for (reason, count) in took {
             *self.took.entry(reason).or_default() += count;
         }
+    }
+
+    /// A worker has come to its end.
+    pub fn worker(&mut self, stats: WorkerStats) {
+        self.workers.push(stats);
     }
 
     /// What pytest's plugins wrote at the end.
@@ -213,6 +237,9 @@ impl Report {
         }
         if self.view.explain_protocol {
             text.protocols(&self.took);
+        }
+        if self.view.stats {
+            text.workers(&self.workers);
         }
         for note in &self.notes {
             text.line(&format!("rpt-run: {note}"));

@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::End;
+use super::{End, WorkerStats};
 use crate::cli::one_line;
+use crate::history::table::duration;
 use crate::outcome::{Outcome, Phase};
 use crate::record::{CollectError, TestResult};
 use crate::server::Warning;
@@ -83,6 +84,20 @@ impl<'a> Text<'a> {
                 None => self.line(&format!("{count:>7} light")),
                 Some(reason) => self.line(&format!("{count:>7} full: {}", one_line(reason))),
             }
+        }
+    }
+
+    /// What each worker did, in the order in which they ended.
+    pub(super) fn workers(&mut self, workers: &[WorkerStats]) {
+        self.line(&self.style.rule('=', "workers"));
+        for worker in workers {
+            let duration = |seconds: f64| duration((seconds * 1e6) as i64);
+            let began = worker.began.map_or("none begun".to_string(), |began| {
+                format!("first begun after {}", duration(began.as_secs_f64()))
+            });
+            let waited = worker.waited_s.map_or("died".to_string(), |waited| format!("waited {}", duration(waited)));
+            let (name, tests) = (&worker.name, worker.tests);
+            self.line(&format!("{name:>6} {tests:>7} tests in {}, {began}, {waited}", duration(worker.tests_s)));
         }
     }
 

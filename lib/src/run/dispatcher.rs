@@ -282,6 +282,7 @@ impl State<'_> {
                 let needs = &self.run.ties.needs;
                 insert(&mut slot.staying, &needs.staying(&needs.of([item])));
                 slot.watch.begins();
+                slot.began.1.get_or_insert_with(|| slot.began.0.elapsed());
                 let attempt = self.run.retries.next_attempt(item);
                 self.run.sinks.started(&self.run.items[item as usize].node_id, &slot.name, attempt);
             }
@@ -323,6 +324,7 @@ impl State<'_> {
             }
             Message::Warning(warning) => self.run.sinks.warning(warning),
             Message::Protocol(took) => self.run.sinks.report.protocol(took),
+            Message::Waited { seconds } => self.slots[index].waited_s = Some(seconds),
             Message::Finish { exit_code } => {
                 let slot = &mut self.slots[index];
                 slot.finished = true;
@@ -447,6 +449,7 @@ impl State<'_> {
         if !slot.is_over() {
             return;
         }
+        self.run.sinks.report.worker(slot.stats());
         let cause = cause_of(slot.status.unwrap_or(-1));
         let tail = String::from_utf8_lossy(&slot.tail).trim().to_string();
         let mut back: Unit = slot.given.drain(..).collect();

@@ -33,6 +33,8 @@ pub(super) enum Message {
     Warning(Warning),
     /// How many items took the full protocol, and why; without a reason: the light one.
     Protocol(Vec<(Option<String>, u64)>),
+    /// How long the worker waited for items, in seconds, before the first and after the last too.
+    Waited { seconds: f64 },
     /// The session ended with this exit code of pytest's.
     Finish { exit_code: i64 },
 }
@@ -111,6 +113,10 @@ pub(super) fn parse(line: &[u8]) -> Result<Message, serde_json::Error> {
             let (_, took): (&str, Vec<(Option<String>, u64)>) = serde_json::from_slice(line)?;
             Message::Protocol(took)
         }
+        b"waited" => {
+            let (_, seconds): (&str, f64) = serde_json::from_slice(line)?;
+            Message::Waited { seconds }
+        }
         b"finish" => {
             let (_, exit_code): (&str, i64) = serde_json::from_slice(line)?;
             Message::Finish { exit_code }
@@ -128,6 +134,7 @@ mod tests {
         assert_eq!(parse(b"[\"start\",7]").unwrap(), Message::Start { item: 7 });
         let pass = parse(b"[\"pass\",7,1700000000.5,0.000123]").unwrap();
         assert_eq!(pass, Message::Pass { item: 7, started_at: 1_700_000_000.5, duration_s: 0.000_123 });
+        assert_eq!(parse(b"[\"waited\",0.25]").unwrap(), Message::Waited { seconds: 0.25 });
         let set_up = parse(b"[\"set_up\",0.5,2.0]").unwrap();
         assert_eq!(set_up, Message::SetUp { module_s: 0.5, session_s: 2.0 });
         let interrupt = parse(b"[\"interrupt\",7,1.5,[],\"pytest.exit: enough\",null]").unwrap();

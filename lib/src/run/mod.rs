@@ -310,6 +310,7 @@ impl<'a> Run<'a> {
             color: self.options.color,
             terminal_taken: self.options.workers == Workers::Exactly(0),
             explain_protocol: self.options.explain_protocol,
+            stats: self.options.stats,
             show: self.options.show.clone(),
         };
         self.files.begin(&self.head);

@@ -46,6 +46,8 @@ pub struct RunOptions {
     pub protocol: Protocol,
     /// Say how many items were run how, and why.
     pub explain_protocol: bool,
+    /// Say what each worker did and how long it waited.
+    pub stats: bool,
     /// What is done about trouble.
     pub care: Care,
     /// Run although files could not be collected.

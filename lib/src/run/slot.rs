@@ -18,6 +18,7 @@ use super::message::{Message, parse};
 use super::needs::Held;
 use super::overdue::Watch;
 use super::plan::{Numbers, Unit};
+use crate::report::WorkerStats;
 use crate::server::Board;
 
 /// Written where a worker asks for the next item and none is known for now.
@@ -61,6 +62,10 @@ pub(super) struct Slot {
     pub finished: bool,
     /// Tests it ended, and the time they took, in seconds.
     pub done: (u32, f64),
+    /// When it was asked for, and how long its first test then took to begin.
+    pub began: (Instant, Option<Duration>),
+    /// How long it waited for items, in seconds, once it has said it.
+    pub waited_s: Option<f64>,
     /// What fixtures of module and of session scope took of the item it runs, in seconds, as far as it said.
     pub set_up_s: (f64, f64),
     /// The end of its uncaptured output.
@@ -114,6 +119,8 @@ impl Slot {
             open_pipes: 2,
             finished: false,
             done: (0, 0.0),
+            began: (Instant::now(), None),
+            waited_s: None,
             set_up_s: (0.0, 0.0),
             tail: Vec::new(),
             numbers: None,
@@ -127,6 +134,17 @@ impl Slot {
             unclaimed: Some(unclaimed),
             lifeline: Some(lifeline),
             gone,
+        }
+    }
+
+    /// What `--stats` says of it.
+    pub(super) fn stats(&self) -> WorkerStats {
+        WorkerStats {
+            name: self.name.clone(),
+            tests: self.done.0,
+            tests_s: self.done.1,
+            began: self.began.1,
+            waited_s: self.waited_s,
         }
     }
 
