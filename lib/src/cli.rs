@@ -223,7 +223,8 @@ fn parse_failure(name: &str, error: &clap::Error) -> ExitCode {
     Exit::Usage.into()
 }
 
-fn exit_of(error: &anyhow::Error) -> Exit {
+/// The exit code that an error means.
+pub fn exit_of(error: &anyhow::Error) -> Exit {
     for cause in error.chain() {
         if let Some(fault) = cause.downcast_ref::<Fault>() {
             return fault.exit;

@@ -46,17 +46,22 @@ pub(crate) struct Common {
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
-    /// Record the run whose results come on stdin
+    /// Record the run whose results come on stdin, or those in files
     ///
-    /// Reads a result stream (JSON Lines or msgpack) and writes each result into the history at most
+    /// Reads result streams (JSON Lines or msgpack) and writes each result into the history at most
     /// 100 ms after it came. At the end it writes one record for each run to stdout, or, with --tee,
-    /// what it read. Input that ends without run_complete is kept as an interrupted run.
+    /// what it read. Input that ends without run_complete is kept as an interrupted run. Commit and
+    /// branch are those checked out here. A file that cannot be recorded does not stop the others.
     #[command(after_help = "Examples:
   rpt-run | rpt-history record --tee | grep failed
-  rpt-history record < results.jsonl | jq -r .run_id")]
+  rpt-history record < results.jsonl | jq -r .run_id
+  rpt-history record shard-*.jsonl")]
     Record {
-        /// Pass the input on to stdout, byte for byte
-        #[arg(long)]
+        /// The streams [default: stdin]
+        #[arg(value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Pass stdin on to stdout, byte for byte
+        #[arg(long, conflicts_with = "files")]
         tee: bool,
     },
     /// List the runs, newest first
