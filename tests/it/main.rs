@@ -31,6 +31,7 @@ mod leaks;
 mod order;
 mod pytest_options;
 mod quarantine;
+mod recipes;
 mod remembered;
 mod replay;
 mod rerun;
