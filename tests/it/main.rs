@@ -22,6 +22,7 @@ mod filters;
 mod generated;
 mod github;
 mod handoff;
+mod help;
 mod history;
 mod identity;
 mod interrupt;
