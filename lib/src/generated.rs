@@ -121,7 +121,7 @@ mod tests {
         let mut out = Vec::new();
         write::<WithSubcommands>("rpt-it", "man", &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
-        for part in [".SH \"rpt-it louder\"\n.SS SYNOPSIS", "Make it louder", "How much", ".SS EXAMPLES"] {
+        for part in [".SH \"rpt-it louder\"\n", ".SS SYNOPSIS", "Make it louder", "How much", ".SS EXAMPLES"] {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert_eq!(text.matches("Where").count(), 1, "{text}");
