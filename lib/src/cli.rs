@@ -188,9 +188,11 @@ pub fn main<Args: clap::Parser>(name: &str, body: impl FnOnce(Args) -> anyhow::R
             }
         };
     }
-    let args = match Args::try_parse() {
+    let mut command = crate::generated::with_option(Args::command());
+    let parsed = command.try_get_matches_from_mut(std::env::args_os());
+    let args = match parsed.and_then(|matches| Args::from_arg_matches(&matches)) {
         Ok(args) => args,
-        Err(error) => return parse_failure(name, &error),
+        Err(error) => return parse_failure(name, &error.format(&mut command)),
     };
     match body(args) {
         Ok(exit) => exit.into(),
@@ -223,7 +225,8 @@ fn parse_failure(name: &str, error: &clap::Error) -> ExitCode {
     Exit::Usage.into()
 }
 
-fn exit_of(error: &anyhow::Error) -> Exit {
+/// The exit code that an error means.
+pub fn exit_of(error: &anyhow::Error) -> Exit {
     for cause in error.chain() {
         if let Some(fault) = cause.downcast_ref::<Fault>() {
             return fault.exit;

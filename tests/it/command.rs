@@ -32,7 +32,7 @@ impl Command {
         // The tests must not see the settings of who runs them.
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
-            let foreign = ["PYTEST_", "RPT_", "PYTHON", "VIRTUAL_ENV", "COV_", "GITHUB_"]
+            let foreign = ["PYTEST_", "RPT_", "PYTHON", "VIRTUAL_ENV", "COV_", "GITHUB_", "GITLAB_", "CI_", "CIRCLE"]
                 .iter()
                 .any(|start| text.starts_with(start));
             if foreign || ["CI", "NO_COLOR", "FORCE_COLOR", "TERM"].contains(&&*text) {

@@ -150,6 +150,32 @@ fn the_same_stream_twice_is_one_run() {
 }
 
 #[test]
+fn streams_in_files_are_recorded_each_for_itself() {
+    let history = History::new();
+    let write = |name: &str, text: &str| std::fs::write(history.root.path().join(name), text).unwrap();
+    let whole = stream(1, &[("t.py::a", "passed", 1.0, None)]);
+    let cut = stream(2, &[("t.py::b", "passed", 1.0, None)]);
+    write("1.jsonl", &whole);
+    write("2.jsonl", cut.split_once('\n').unwrap().0);
+    write("3.jsonl", &stream(3, &[("t.py::c", "failed", 1.0, None)]));
+    write("empty.jsonl", "");
+    let output = history.run(&["record", "2.jsonl", "missing.jsonl", "empty.jsonl", "1.jsonl", "3.jsonl"], b"");
+    let stderr = text(&output.stderr);
+    assert_eq!((output.status.code(), stderr.lines().count()), (Some(4), 3), "{stderr}");
+    for said in ["2.jsonl: the input ends", "missing.jsonl: cannot read it: No such file", "empty.jsonl: no results"] {
+        assert!(stderr.contains(said), "{said}: {stderr}");
+    }
+    let runs = history.records(&["runs"]);
+    let told = |run: &Value| (run["state"].as_str().unwrap().to_string(), run["total"].as_i64().unwrap());
+    let mut states: Vec<_> = runs.iter().map(told).collect();
+    states.sort();
+    assert_eq!(states, [("complete".into(), 1), ("complete".into(), 1), ("interrupted".into(), 1)]);
+    assert_eq!(history.fails(&["record", "empty.jsonl", "1.jsonl"], b"").1, 5);
+    let (stderr, exit) = history.fails(&["record", "--tee", "1.jsonl"], b"");
+    assert_eq!((exit, stderr.lines().count()), (4, 1), "{stderr}");
+}
+
+#[test]
 fn streams_without_an_end_and_without_sense() {
     let history = History::new();
     let whole = stream(5, &[("t.py::a", "passed", 1.0, None), ("t.py::b", "passed", 1.0, None)]);

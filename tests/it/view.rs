@@ -67,6 +67,33 @@ fn the_summary_lists_what_letters_say() {
     output.assert_code(4).assert_one_line(&["-r", "not kept"]);
 }
 
+/// Reasons are pytest's own, whatever the traceback looks like.
+#[test]
+fn the_summary_s_lines_are_pytest_s() {
+    let project = Project::with_test(
+        "import pytest, sys\n\
+         def test_compares(): assert [1] == [2], 'not the same'\n\
+         def test_raises(): raise ValueError('one\\ntwo')\n\
+         def test_says_nothing(): raise ValueError\n\
+         def test_group():\n\
+         \x20   if sys.version_info >= (3, 11): raise ExceptionGroup('several', [ValueError('inner')])\n\
+         \x20   assert 0\n\
+         @pytest.fixture\n\
+         def broken(): raise KeyError('x')\n\
+         def test_broken(broken): pass\n",
+    );
+    for style in ["auto", "short", "line", "native"] {
+        let lines = |text: &str| -> Vec<String> {
+            let named = text.lines().filter(|line| ["FAILED ", "ERROR test"].iter().any(|word| line.starts_with(word)));
+            named.map(str::to_string).collect::<std::collections::BTreeSet<_>>().into_iter().collect()
+        };
+        let plain = project.python().args(["-m", "pytest", "--tb", style, "."]).run();
+        let theirs = lines(&plain.text());
+        assert_eq!(theirs.len(), 5, "{theirs:#?}");
+        assert_eq!(lines(run(&project, &["--tb", style]).stderr()), theirs, "{style}");
+    }
+}
+
 #[test]
 fn tracebacks_are_as_asked_for() {
     let project = project();

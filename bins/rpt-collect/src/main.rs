@@ -6,7 +6,7 @@ use clap::Parser;
 use rpt::cli::{Color, Format, PytestArgs};
 use rpt::collect::{CollectOptions, collect};
 
-/// List the tests that pytest would run, as records.
+/// Lists the tests that pytest would run, as records.
 ///
 /// Writes one `test` record for each test in pytest's order, a `collect_error`
 /// for each file that cannot be collected, and a `collection` record last: JSON
@@ -21,7 +21,7 @@ struct Args {
     #[arg(long, value_enum)]
     format: Option<Format>,
     /// Colours in the text view
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
     color: Color,
     /// Collect with pytest, whatever was kept of an earlier collection
     #[arg(long, conflicts_with_all = ["why", "verify"])]
@@ -36,13 +36,20 @@ struct Args {
 
 const EXAMPLES: &str = "\
 Examples:
-  rpt-collect tests | rpt-order | rpt-run        the whole pipeline, one collection
-  rpt-collect -m 'not slow' --format ids | wc -l count them
+  # the whole pipeline, one collection
+  rpt-collect tests | rpt-order | rpt-run
+  # count tests
+  rpt-collect -m 'not slow' --format ids | wc -l
+  # pytest's own options after --
   rpt-collect tests/test_api.py -- -p no:randomly
-                                                 pytest's own options after --
 
-Exit codes: 0 fine, 2 a file could not be collected, 3 internal error,
-4 wrong arguments, 5 no tests.";
+Exit codes:
+  0  done
+  1  --verify found a difference
+  2  a file could not be collected, or interrupted
+  3  internal error
+  4  wrong arguments
+  5  no tests";
 
 fn main() -> ExitCode {
     rpt::cli::main("rpt-collect", |args: Args| {

@@ -15,7 +15,7 @@ use rpt::junit::Family;
 /// Reads the history that rpt-run writes as it goes (.rpt/history.db at pytest's rootdir). Writes
 /// records to a pipe, one JSON object a line, and tables to a terminal; --format chooses.
 #[derive(Parser, Debug)]
-#[command(name = "rpt-history", version, after_help = AFTER_HELP, max_term_width = 100)]
+#[command(name = "rpt-history", version, after_help = AFTER_HELP)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -28,8 +28,13 @@ const AFTER_HELP: &str = "Examples:
   rpt-history summary --last 20 'tests/api/*'
   rpt-history show tests/test_api.py::test_login
 
-Exit codes: 0 done (also when the tests of a recorded run failed), 3 the history cannot be
-used, 4 wrong arguments or malformed input, 5 nothing to record.";
+Exit codes:
+  0  done, also when the tests of a recorded run failed
+  3  the history cannot be used or is not sound
+  4  wrong arguments or malformed input
+  5  nothing to record
+
+merge ends with the verdict over the shards: see rpt-history merge --help.";
 
 #[derive(ClapArgs, Debug)]
 pub(crate) struct Common {
@@ -40,23 +45,28 @@ pub(crate) struct Common {
     #[arg(long, global = true, value_enum)]
     pub(crate) format: Option<Format>,
     /// Whether text is coloured
-    #[arg(long, global = true, value_enum, default_value_t)]
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
     pub(crate) color: Color,
 }
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
-    /// Record the run whose results come on stdin
+    /// Record the run whose results come on stdin, or those in files
     ///
-    /// Reads a result stream (JSON Lines or msgpack) and writes each result into the history at most
+    /// Reads result streams (JSON Lines or msgpack) and writes each result into the history at most
     /// 100 ms after it came. At the end it writes one record for each run to stdout, or, with --tee,
-    /// what it read. Input that ends without run_complete is kept as an interrupted run.
+    /// what it read. Input that ends without run_complete is kept as an interrupted run. Commit and
+    /// branch are those checked out here. A file that cannot be recorded does not stop the others.
     #[command(after_help = "Examples:
   rpt-run | rpt-history record --tee | grep failed
-  rpt-history record < results.jsonl | jq -r .run_id")]
+  rpt-history record < results.jsonl | jq -r .run_id
+  rpt-history record shard-*.jsonl")]
     Record {
-        /// Pass the input on to stdout, byte for byte
-        #[arg(long)]
+        /// The streams [default: stdin]
+        #[arg(value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Pass stdin on to stdout, byte for byte
+        #[arg(long, conflicts_with = "files")]
         tee: bool,
     },
     /// List the runs, newest first
@@ -197,7 +207,7 @@ pub(crate) enum Command {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
         /// Their format [default: told from each file's first bytes]
-        #[arg(long, value_enum)]
+        #[arg(long, value_enum, value_name = "FORMAT")]
         from: Option<ImportFormat>,
     },
     /// Write runs to stdout, oldest first: rpt's stream (all of it) or a history document
@@ -208,7 +218,7 @@ pub(crate) enum Command {
   rpt-history export --to document --branch main > history.json")]
     Export {
         /// The format; --format chooses between JSON Lines and msgpack for rpt
-        #[arg(long, value_enum, default_value_t)]
+        #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
         to: ExportFormat,
         #[command(flatten)]
         runs: RunChoice,
@@ -233,10 +243,17 @@ pub(crate) enum Command {
         #[arg(long, value_name = "FILE")]
         junit: Option<PathBuf>,
         /// In which form
-        #[arg(long, value_enum, default_value_t)]
+        #[arg(long, value_enum, default_value_t, value_name = "FAMILY")]
         junit_family: Family,
     },
     /// Keep the tests whose failure does not turn a run red, in a file of the repository
+    ///
+    /// Reads and writes that file, rpt-quarantine.toml, which rpt-run reads too.
+    #[command(after_help = "Examples:
+  rpt-history quarantine add tests/test_api.py::test_login \\
+    --until 2027-01-31 --owner ann --reason 'a race'
+  rpt-history quarantine list
+  rpt-history quarantine remove tests/test_api.py::test_login")]
     Quarantine {
         /// The file [default: the nearest rpt-quarantine.toml here or above, else beside .rpt]
         #[arg(long, value_name = "FILE", global = true)]

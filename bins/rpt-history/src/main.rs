@@ -24,7 +24,7 @@ fn run(Args { command, common }: Args) -> anyhow::Result<Exit> {
     let mut output = output(&common)?;
     let exit = match command {
         Command::Quarantine { file, action } => return quarantine::quarantine(output, file, action),
-        Command::Record { tee } => return record::record(&common, output, tee),
+        Command::Record { files, tee } => return record::record(&common, output, &files, tee),
         Command::Runs { runs, node_ids } => {
             let store = open(&common)?;
             let found = store.holding(store.runs(&runs.filter()?, true)?, &TestFilter::new(node_ids))?;

@@ -17,6 +17,11 @@ use crate::commands::Stdouts;
 #[derive(Subcommand, Debug)]
 pub(crate) enum Action {
     /// Put a test into quarantine, or change its entry
+    ///
+    /// Reads and writes the file, and writes the entry to stdout.
+    #[command(after_help = "Example:
+  rpt-history quarantine add tests/test_api.py::test_login \\
+    --until 2027-01-31 --owner ann --reason 'a race'")]
     Add {
         /// A test's node id; a file, class or function stands for all its tests
         #[arg(value_name = "NODE")]
@@ -32,8 +37,16 @@ pub(crate) enum Action {
         reason: String,
     },
     /// List what is in quarantine, and what was
+    ///
+    /// Reads the file and writes one record for each entry.
+    #[command(after_help = "Example:
+  rpt-history quarantine list --format ids")]
     List,
     /// Take tests out
+    ///
+    /// Reads and writes the file, and writes what is no longer in it to stdout.
+    #[command(after_help = "Example:
+  rpt-history quarantine remove tests/test_api.py::test_login")]
     Remove {
         /// Ids as they stand in the list
         #[arg(required = true, value_name = "NODE")]

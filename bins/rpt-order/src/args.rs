@@ -66,9 +66,16 @@ impl Args {
 
 const EXAMPLES: &str = "\
 Examples:
-  rpt-collect | rpt-order | rpt-run                  what is likely to fail first
-  rpt-collect | rpt-order --by random --seed 7       the same shuffle every time
-  rpt-collect | rpt-order --explain --format text    see why each test stands where it stands
-  rpt-order --eval                                   which strategy suits this project
+  # first what is likely to fail
+  rpt-collect | rpt-order | rpt-run
+  # the same shuffle every time
+  rpt-collect | rpt-order --by random --seed 7
+  # why each test stands where it stands
+  rpt-collect | rpt-order --explain --format text
+  # which strategy suits this project
+  rpt-order --eval
 
-Exit codes: 0 written; 3 internal error; 4 wrong arguments or malformed input.";
+Exit codes:
+  0  written
+  3  internal error
+  4  wrong arguments or malformed input";

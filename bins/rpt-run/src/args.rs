@@ -11,7 +11,7 @@ use crate::care::CareArgs;
 use crate::reports::ReportArgs;
 use crate::share::ShareArgs;
 
-/// Run tests through pytest, in workers forked from one process that collected them.
+/// Runs tests through pytest, in workers forked from one process that collected them.
 ///
 /// Reads tests on stdin: records of rpt-collect, rpt-order or rpt-shard, results of
 /// an earlier run, or plain node ids, one a line. With paths or node ids as
@@ -33,10 +33,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N")]
     maxfail: Option<u32>,
     /// How workers are made
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
     exec: Exec,
     /// How workers run items
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
     protocol: Protocol,
     /// Say at the end how many items took which protocol, and why
     #[arg(long)]
@@ -70,7 +70,7 @@ pub(crate) struct Args {
     #[arg(long)]
     quiet: bool,
     /// Colours of the report
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
     color: Color,
     #[command(flatten)]
     share: ShareArgs,
@@ -83,14 +83,24 @@ pub(crate) struct Args {
 
 const EXAMPLES: &str = "\
 Examples:
-  rpt-collect tests | rpt-order | rpt-run -n auto     riskiest first, on all processors
-  rpt-run tests/test_api.py::test_get -x              one test
+  # riskiest first, on all processors
+  rpt-collect tests | rpt-order | rpt-run -n auto
+  # one test
+  rpt-run tests/test_api.py::test_get
+  # what failed, again
   jq -c 'select(.outcome==\"failed\")' results.jsonl | rpt-run
-                                                      what failed, again
-  rpt-run -n 0 tests/test_api.py -- --pdb             pytest's own options after --
+  # pytest's own options after --
+  rpt-run -n 0 tests/test_api.py -- --pdb
 
-Exit codes: 0 all passed, 1 a test failed or got no report, 2 interrupted or a file
-could not be collected, 3 internal error, 4 wrong arguments or input, 5 nothing to run.";
+Exit codes:
+  0  nothing failed
+  1  a test failed, was in error or got no report
+  2  interrupted, or a file could not be collected
+  3  internal error
+  4  wrong arguments or malformed input
+  5  nothing to run
+
+A test that calls pytest.exit(..., returncode=N) ends the run with N.";
 
 fn workers(text: &str) -> Result<Workers, String> {
     if text == "auto" {

@@ -51,7 +51,7 @@ struct AgainArgs {
     #[arg(long, value_name = "PATTERN", value_parser = pattern)]
     only_rerun: Vec<Regex>,
     /// Rerun as soon as a worker is free, or after all other tests
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
     rerun_when: RerunWhen,
     /// Rerun only tests that history knows as flaky, has not seen often, or knows as passing
     #[arg(long)]
@@ -63,7 +63,7 @@ struct AgainArgs {
     #[arg(long, value_name = "S", value_parser = span)]
     reruns_max_time: Option<Duration>,
     /// Whether a test that passed after a failure fails the run
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
     flaky: Flaky,
     /// Run tests that history has never seen N times; auto: 29 times, which shows one that
     /// fails in 10 % of its runs with 95 % probability, for at most 60 s

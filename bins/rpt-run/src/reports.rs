@@ -14,7 +14,7 @@ pub(crate) struct ReportArgs {
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
     /// Its form
-    #[arg(long, value_enum, default_value_t, requires = "junit")]
+    #[arg(long, value_enum, default_value_t, value_name = "FAMILY", requires = "junit")]
     junit_family: Family,
     /// Annotations on stderr and a step's summary for GitHub Actions
     #[arg(long, value_enum, default_value_t, value_name = "WHEN")]

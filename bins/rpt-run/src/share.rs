@@ -8,6 +8,6 @@ use rpt::settings::Dist;
 pub(crate) struct ShareArgs {
     /// Which tests stay on one worker; those of one xdist_group or exclusive fixture always
     /// do [default: dist of the project's settings, else auto]
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, value_name = "HOW")]
     pub(crate) dist: Option<Dist>,
 }

@@ -77,11 +77,18 @@ pub(crate) struct Args {
 
 const EXAMPLES: &str = "\
 Examples:
-  rpt-collect | rpt-shard --index 0 --total 4 | rpt-run      the first of four shards
-  rpt-collect | rpt-shard --total 4 --info --format text     how evenly the four are loaded
-  rpt-collect | rpt-shard --total 4 --plan-out plan.jsonl    one plan for all machines, then on each:
+  # the first of four shards
+  rpt-collect | rpt-shard --index 0 --total 4 | rpt-run
+  # how evenly the four are loaded
+  rpt-collect | rpt-shard --total 4 --info --format text
+  # one plan for all machines, then on each of them its shard
+  rpt-collect | rpt-shard --total 4 --plan-out plan.jsonl
   rpt-collect | rpt-shard --plan plan.jsonl --index 2 | rpt-run
-  rpt-shard --check shard-*.jsonl                            each test in exactly one of them
+  # each test is in exactly one of these
+  rpt-shard --check shard-*.jsonl
 
-Exit codes: 0 written, an empty shard included; 1 --check found a fault; 3 internal error;
-4 wrong arguments or malformed input.";
+Exit codes:
+  0  written, an empty shard included
+  1  --check found a fault
+  3  internal error
+  4  wrong arguments or malformed input";

@@ -149,6 +149,9 @@ impl Session {
 
     fn serve(mut self, from_run: &Receiver<Message>) {
         if self.head.dirty.is_none() && self.head.commit_id.is_some() {
+            // The store's folder hides itself before git looks: a new one is no change of the tree.
+            // What is wrong with it, opening the store says.
+            let _ = store::make_folder(&self.path);
             self.git = checkout::status(Path::new(&self.head.rootdir)).unchecked().start().ok();
         }
         // Locked: every commit tries again.

@@ -183,6 +183,9 @@ fn git_says_whether_the_tree_is_clean() {
     std::fs::write(root.path().join("a.py"), "").unwrap();
     git(&["add", "a.py"]);
     git(&["commit", "--quiet", "--message=one"]);
+    // What lies beside the store before anybody hid it is no change either.
+    std::fs::create_dir(root.path().join(".rpt")).unwrap();
+    std::fs::write(root.path().join(".rpt/plan.jsonl"), "").unwrap();
     for (number, expected) in [(0, Some(false)), (1, Some(true))] {
         if number == 1 {
             std::fs::write(root.path().join("b.py"), "").unwrap();

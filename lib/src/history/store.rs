@@ -226,7 +226,7 @@ fn refuse_folder(path: &Path) -> Result<(), HistoryError> {
 }
 
 /// Makes the store's folder. `.rpt` hides itself from git.
-fn make_folder(path: &Path) -> Result<PathBuf, HistoryError> {
+pub(super) fn make_folder(path: &Path) -> Result<PathBuf, HistoryError> {
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
         _ => PathBuf::from("."),

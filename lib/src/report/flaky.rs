@@ -1,7 +1,7 @@
 //! Owns what people see of tests that are not as clean as their outcome: every attempt
 //! that failed before a pass, and what tests left behind.
 
-use super::text::{Text, YELLOW, crash_line, headline};
+use super::text::{Text, YELLOW, headline, why};
 use crate::cli::one_line;
 use crate::record::{Attempt, TestResult};
 
@@ -45,10 +45,7 @@ impl Text<'_> {
         }
         for result in results {
             let first = failed_parts(result).next();
-            let why = first.map(|part| match &part.cause {
-                Some(cause) => cause.as_str(),
-                None => crash_line(part.message.as_deref().unwrap_or_default()),
-            });
+            let why = first.map(|part| why(part.cause.as_deref(), part.crash.as_ref(), part.message.as_deref()));
             let reason = format!(
                 "{} at attempt {}, before: {}",
                 result.outcome.name(),

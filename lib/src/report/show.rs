@@ -1,7 +1,7 @@
 //! Owns what pytest's options -v, -q, -r, --tb and --durations ask of the report. Pure but
 //! for the results it keeps.
 
-use super::text::{Text, YELLOW, crash_line};
+use super::text::{Text, YELLOW, why};
 use crate::cli::one_line;
 use crate::outcome::Outcome;
 use crate::record::TestResult;
@@ -176,11 +176,7 @@ impl Text<'_> {
         self.painted(YELLOW, &self.style.rule('=', "FAILURES"));
         for result in results {
             let place = result.crash.as_ref().map(|crash| format!("{}:{}: ", crash.path, crash.lineno));
-            let why = match (&result.cause, result.crash.as_ref().and_then(|crash| crash.message.as_deref())) {
-                (Some(cause), _) => cause.as_str(),
-                (None, Some(message)) => message.lines().next().unwrap_or_default(),
-                (None, None) => crash_line(result.message.as_deref().unwrap_or_default()),
-            };
+            let why = why(result.cause.as_deref(), result.crash.as_ref(), result.message.as_deref());
             self.line(&one_line(&format!("{}{why}", place.unwrap_or_else(|| format!("{}: ", result.node_id)))));
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{End, WorkerStats};
 use crate::cli::one_line;
 use crate::history::table::duration;
-use crate::outcome::{Outcome, Phase};
+use crate::outcome::{Crash, Outcome, Phase};
 use crate::record::{CollectError, TestResult};
 use crate::server::Warning;
 use crate::tally::Ending;
@@ -188,10 +188,7 @@ impl<'a> Text<'a> {
         }
         for result in failures.by_ref() {
             let word = if result.outcome == Outcome::Error { "ERROR" } else { "FAILED" };
-            let reason = match &result.cause {
-                Some(cause) => cause.as_str(),
-                None => crash_line(result.message.as_deref().unwrap_or_default()),
-            };
+            let reason = why(result.cause.as_deref(), result.crash.as_ref(), result.message.as_deref());
             let noted = match (result.quarantined, result.flaky) {
                 (true, _) => format!("(in quarantine) {reason}"),
                 (false, true) => format!("(flaky) {reason}"),
@@ -283,6 +280,16 @@ pub(super) fn headline(node_id: &str) -> String {
     match id.params {
         Some(params) => one_line(&format!("{name}[{params}]")),
         None => one_line(&name),
+    }
+}
+
+/// Why a test failed, in a line: what pytest could not say, else what pytest puts into its summary,
+/// else a line of its text.
+pub(super) fn why<'r>(cause: Option<&'r str>, crash: Option<&'r Crash>, message: Option<&'r str>) -> &'r str {
+    match (cause, crash.and_then(|crash| crash.message.as_deref())) {
+        (Some(cause), _) => cause,
+        (None, Some(said)) => said.lines().next().unwrap_or_default(),
+        (None, None) => crash_line(message.unwrap_or_default()),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Plugins that act around tests, where they run: outcomes are plain pytest's.
 
+use serde_json::json;
+
 use super::beside::{compare, project, pytest, rpt};
 
 #[test]
@@ -161,15 +163,31 @@ fn env_and_socket() {
 
 #[test]
 fn subtests() {
-    let project = project(&[]).file(
-        "test_it.py",
-        "def test_parts(subtests):\n\
-         \x20   for number in range(4):\n\
-         \x20       with subtests.test(number=number): assert number != 2\n\
-         def test_all_pass(subtests):\n\
-         \x20   with subtests.test('one'): pass\n",
-    );
-    compare(&project, &[]);
+    // pytest's own, and the plugin in their place, as with a pytest that has none.
+    for plugins in [&[][..], &["no:subtests", "pytest_subtests.plugin"]] {
+        let project = project(plugins).file(
+            "test_it.py",
+            "import unittest\n\
+             def test_parts(subtests):\n\
+             \x20   for number in range(4):\n\
+             \x20       with subtests.test('told', number=number): assert number != 2\n\
+             def test_all_pass(subtests):\n\
+             \x20   with subtests.test('one'): pass\n\
+             def test_fails_after(subtests):\n\
+             \x20   with subtests.test('one'): pass\n\
+             \x20   assert 0\n\
+             class TestUnit(unittest.TestCase):\n\
+             \x20   def test_case(self):\n\
+             \x20       for number in range(3):\n\
+             \x20           with self.subTest(number=number): self.assertNotEqual(number, 1)\n",
+        );
+        let (_, output) = compare(&project, &[]);
+        let parts = output.result("test_parts");
+        assert_eq!((&parts["outcome"], &parts["passing_subtests"]), (&json!("failed"), &json!(3)), "{plugins:?}");
+        let message = parts["message"].as_str().unwrap();
+        assert!(message.contains("assert 2 != 2"), "{plugins:?}: {message}");
+        assert_eq!(output.result("test_all_pass")["passing_subtests"], 1, "{plugins:?}");
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Plugins that shape a whole suite: what they keep, start and compare.
 
+use std::collections::BTreeSet;
+
 use super::beside::{compare, project, pytest, rpt};
 
 #[test]
@@ -111,15 +113,27 @@ fn syrupy_reports_unused_snapshots() {
 
 #[test]
 fn a_server_of_the_session_is_each_workers_own() {
-    let project = project(&["pytest_httpserver.pytest_plugin"]).file(
-        "test_it.py",
-        "import pytest, urllib.request\n\
-         @pytest.mark.parametrize('number', range(8))\n\
-         def test_served(httpserver, number):\n\
-         \x20   httpserver.expect_request('/it').respond_with_data(str(number))\n\
-         \x20   assert urllib.request.urlopen(httpserver.url_for('/it')).read() == str(number).encode()\n",
-    );
+    let project = project(&["pytest_httpserver.pytest_plugin"]);
+    for file in ["a", "b"] {
+        project.write(
+            &format!("test_{file}.py"),
+            "import os, time, pytest, urllib.request\n\
+             @pytest.mark.parametrize('number', range(8))\n\
+             def test_served(httpserver, number):\n\
+             \x20   httpserver.expect_request('/it').respond_with_data(str(number))\n\
+             \x20   assert urllib.request.urlopen(httpserver.url_for('/it')).read() == str(number).encode()\n\
+             \x20   open('servers', 'a').write(f'{os.getpid()} {httpserver.port}\\n')\n\
+             \x20   time.sleep(0.02)\n",
+        );
+    }
     compare(&project, &[]);
+    std::fs::remove_file(project.path().join("servers")).unwrap();
+    rpt(&project, &[]).assert_code(0);
+    // One for the session of each worker, not one for each test.
+    let text = project.read("servers");
+    let told: BTreeSet<&str> = text.lines().collect();
+    let (processes, ports): (BTreeSet<_>, BTreeSet<_>) = told.iter().map(|line| line.split_once(' ').unwrap()).unzip();
+    assert_eq!((told.len(), processes.len(), ports.len()), (2, 2, 2), "{told:?}");
 }
 
 #[test]
