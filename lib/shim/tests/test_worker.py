@@ -43,7 +43,7 @@ class InProcess:
             finally:
                 session.config.pluginmanager.unregister(worker)
                 results.seek(0)
-                *self.lines, (_, took) = map(json.loads, results)
+                *self.lines, (_, took), _ = map(json.loads, results)
                 self.took = dict(map(tuple, took))
 
 
