@@ -35,6 +35,7 @@ mod remembered;
 mod replay;
 mod rerun;
 mod run;
+mod serve;
 mod shard;
 mod sharing;
 mod timeout;
