@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -89,6 +90,9 @@ class Server:
         self.listens_at = ""
         #: What every client that comes is told first; None: it serves one at a time.
         self.greeting: dict[str, Any] | None = None
+        #: What was worked out before the first client came: items and shared fixtures.
+        self.described: list[bytes] | None = None
+        self.shared: list[list[Any]] | None = None
         self.seen: dict[str, tuple[int, int]] = {}
         #: What pytest's configuration says of time limits and reruns.
         self.rules: dict[str, Any] = {}
@@ -391,7 +395,8 @@ class Server:
             found = [relay.serialised(session.config, report, {}) for report in self.collected_reports]
             self.control.send({"reports": [json.dumps(report) for report in found]})
         elif operation == "fixtures":
-            self.control.send({"fixtures": sharing.used(session, request["exclusive"])})
+            known = self.shared if not request["exclusive"] else None
+            self.control.send({"fixtures": sharing.used(session, request["exclusive"]) if known is None else known})
         elif operation == "dependencies":
             self._send_dependencies(session)
         elif operation == "selectors":
@@ -399,6 +404,8 @@ class Server:
         elif operation == "stay":
             self._listen(session.config, request["socket"])
             self.greeting = self._collected(session)
+            self.described = list(self._chunks(session, inventory.brief))
+            self.shared = sharing.used(session, [])
             self.control.send({"type": "lingering"})
         elif operation == "linger":
             self._listen(session.config, request["socket"])
@@ -410,11 +417,17 @@ class Server:
     def _send_items(self, session: pytest.Session, full: bool, located: bool) -> None:
         assert self.control is not None
         describe = self.describer.full if full else self.describer.located if located else inventory.brief
+        known = None if full or located else self.described
+        for payload in self._chunks(session, describe) if known is None else known:
+            self.control.send_encoded(payload)
+
+    @staticmethod
+    def _chunks(session: pytest.Session, describe: Any) -> Iterator[bytes]:
         items = session.items
         for start in range(0, len(items), inventory.CHUNK):
             chunk = [describe(item) for item in items[start : start + inventory.CHUNK]]
-            self.control.send({"type": "items", "items": chunk})
-        self.control.send({"type": "items", "items": []})
+            yield wire.encode({"type": "items", "items": chunk})
+        yield wire.encode({"type": "items", "items": []})
 
     def _send_dependencies(self, session: pytest.Session) -> None:
         assert self.control is not None

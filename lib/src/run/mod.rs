@@ -41,7 +41,6 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use crossbeam_channel::{Receiver, Sender};
-use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::cli::{Fault, Format, as_usage, say};
@@ -77,15 +76,6 @@ pub use retry::{RerunWhen, Reruns};
 pub use stress::StressNew;
 pub use ward::QuarantineFrom;
 
-/// A server that somebody keeps, and its items as it describes them.
-#[derive(Debug, Deserialize)]
-pub struct Lease {
-    /// Where it listens.
-    pub socket: PathBuf,
-    /// Its items, in chunks.
-    pub items: Vec<Vec<BriefItem>>,
-}
-
 /// What is run on somebody's behalf.
 #[derive(Debug)]
 pub struct Given {
@@ -94,7 +84,7 @@ pub struct Given {
     /// What they are relative to.
     pub rootdir: String,
     /// The server to run them with; `None`: a new one.
-    pub lease: Option<Lease>,
+    pub server: Option<PathBuf>,
 }
 
 /// Runs what is asked for.
@@ -121,7 +111,7 @@ fn run_with(options: &RunOptions, given: Option<Given>) -> anyhow::Result<Exit> 
     let request = match (&again, given) {
         (Some(again), _) => again.request(),
         (None, Some(given)) => {
-            lease = given.lease;
+            lease = given.server;
             given.ids.map_or_else(Request::default, |ids| Request::of_ids(ids, &given.rootdir))
         }
         (None, None) => Request::read(&options.pytest, &cwd)?,
@@ -137,7 +127,7 @@ fn run_with(options: &RunOptions, given: Option<Given>) -> anyhow::Result<Exit> 
     let python = find_python(options.pytest.python.as_deref(), &cwd).map_err(as_usage)?;
     let interrupts = interrupt::watch().context("cannot watch for signals")?;
     let located = options.files.tell_places();
-    let leased = lease.and_then(|lease| attach_to(lease, located));
+    let leased = lease.and_then(|socket| attach_to(&socket, located));
     let obtained = match leased {
         Some(obtained) => Ok(obtained),
         None => obtain_server(options, &request, &python, &cwd, (&interrupts, began)),
@@ -219,14 +209,13 @@ struct Obtained {
     items: Option<Vec<BriefItem>>,
 }
 
-/// The server of a lease, where it is still there. Errors of its collection do not concern
+/// A server that somebody keeps, where it is still there. Errors of its collection do not concern
 /// the tests that it was leased for.
-fn attach_to(lease: Lease, located: bool) -> Option<Obtained> {
-    let mut server = server::attach_at(&lease.socket).ok().flatten()?;
+fn attach_to(socket: &Path, located: bool) -> Option<Obtained> {
+    let mut server = server::attach_at(socket).ok().flatten()?;
     server.collected.errors.clear();
-    let items: Vec<BriefItem> = lease.items.into_iter().flatten().collect();
-    let items = if located || items.len() != server.collected.count { None } else { Some(items) };
-    Some(Obtained { server, items })
+    let items = server.brief_items(located).ok()?;
+    Some(Obtained { server, items: Some(items) })
 }
 
 /// The server that collected for this pipeline and waits, where there is one that

@@ -9,15 +9,20 @@ use std::time::Instant;
 
 use super::context::{Context, Identity, Mode, elapsed_ms, not_found};
 use super::protocol::{
-    Code, DaemonStatus, Failure, InitContext, Node, Request, Response, RunRequest, VERSION, shortened,
+    Code, DaemonStatus, Failure, InitContext, Node, Request, RerunConfig, Response, RunRequest, VERSION, shortened,
 };
 use super::runs::{Run, Runs};
+use super::statistics::{self, Cut};
 use super::{memory_kb, unpoisoned};
 use crate::python::find_python_with;
 use crate::server::{Place, private_folder};
 
 /// The most workers that can be asked for, as for rpt-run.
 const MOST_WORKERS: u32 = 1024;
+
+/// More reruns of a test than anybody waits for, and a longer pause.
+const MOST_RERUNS: u32 = 1000;
+const LONGEST_DELAY_MS: u32 = 3_600_000;
 
 /// So many contexts are kept: each may hold an interpreter.
 const MOST_CONTEXTS: usize = 64;
@@ -89,7 +94,7 @@ impl Shared {
                 Response::InventoryData { hash: view.hash, collected_at: view.collected_at, nodes: nodes.collect() }
             }
             Request::Run(asked) => {
-                let run = self.start(asked, None)?;
+                let run = self.start(asked, None, false)?;
                 Response::RunComplete(self.runs.wait(&run, client.gone)?)
             }
             Request::RunStream(asked) => {
@@ -97,7 +102,7 @@ impl Shared {
                     ids if ids.is_empty() => Some(self.context(&asked.context_id)?.view()?.node_count),
                     _ => None,
                 };
-                let run = self.start(asked, total)?;
+                let run = self.start(asked, total, false)?;
                 let total_tests = run.progress(Some(u64::MAX)).total;
                 let mut streamed = unpoisoned(client.streamed);
                 streamed.retain(|run| !run.is_done());
@@ -119,6 +124,40 @@ impl Shared {
                     done: progress.done,
                     results: progress.results,
                 }
+            }
+            Request::RunWithRerun(asked) => {
+                let run = self.start(asked, None, true)?;
+                Response::RunComplete(self.runs.wait(&run, client.gone)?)
+            }
+            Request::ConfigureRerun { context_id, enabled, max_reruns, only_flaky, delay_ms } => {
+                let config = RerunConfig { enabled, max_reruns, only_flaky, delay_ms };
+                if max_reruns > MOST_RERUNS || delay_ms > LONGEST_DELAY_MS {
+                    return Err(Failure::invalid(format!(
+                        "at most {MOST_RERUNS} reruns, each after at most {LONGEST_DELAY_MS} ms"
+                    )));
+                }
+                *unpoisoned(&self.context(&context_id)?.rerun) = config;
+                acknowledged("rerun", &config)?
+            }
+            Request::GetRerunConfig { context_id } => {
+                Response::RerunConfig(*unpoisoned(&self.context(&context_id)?.rerun))
+            }
+            Request::GetFlakinessReport { context_id } => {
+                statistics::flakiness_report(&self.context(&context_id)?.store())?
+            }
+            Request::GetTestFlakiness { context_id, node_id } => {
+                statistics::test_flakiness(&self.context(&context_id)?.store(), &node_id)?
+            }
+            Request::GetShard { context_id, node_ids, shard_index, total_shards, strategy } => {
+                let context = self.context(&context_id)?;
+                let (_, tests) = context.tests()?;
+                let cut = Cut { node_ids, total_shards, strategy };
+                statistics::shard(&tests, &cut, shard_index, &context.store())?
+            }
+            Request::GetShardInfo { context_id, node_ids, total_shards, strategy } => {
+                let context = self.context(&context_id)?;
+                let (_, tests) = context.tests()?;
+                statistics::shard_info(&tests, &Cut { node_ids, total_shards, strategy }, &context.store())?
             }
             Request::GetWorkerStatus { context_id } => self.worker_status(&*self.context(&context_id)?),
             Request::ConfigureWorkers { context_id, num_workers } => {
@@ -198,14 +237,16 @@ impl Shared {
         Ok(context)
     }
 
-    fn start(&self, mut asked: RunRequest, total: Option<u64>) -> Result<Arc<Run>, Failure> {
+    /// Begins a run. `again`: under the rerun configuration, where that is enabled.
+    fn start(&self, mut asked: RunRequest, total: Option<u64>, again: bool) -> Result<Arc<Run>, Failure> {
         let context = self.context(&asked.context_id)?;
         asked.workers = asked.workers.map(workers).transpose()?;
         let total = total.unwrap_or_else(|| {
             let named: std::collections::HashSet<&String> = asked.node_ids.iter().collect();
             named.len() as u64
         });
-        self.runs.start(&context, asked, total)
+        let reruns = Some(*unpoisoned(&context.rerun)).filter(|config| again && config.enabled);
+        self.runs.start(&context, asked, reruns, total)
     }
 
     fn worker_status(&self, context: &Context) -> Response {
@@ -242,6 +283,12 @@ impl Shared {
         let contexts: Vec<_> = unpoisoned(&self.contexts).drain().map(|(_, context)| context).collect();
         contexts.iter().for_each(|context| context.close());
     }
+}
+
+/// The answer to a configuration.
+fn acknowledged(config_type: &'static str, config: &impl serde::Serialize) -> Result<Response, Failure> {
+    let config = serde_json::to_value(config).map_err(|error| Failure::internal(error.to_string()))?;
+    Ok(Response::ConfigAck { config_type, config })
 }
 
 fn is_unusable(name: &OsString) -> bool {

@@ -10,15 +10,15 @@ use std::sync::{Condvar, Mutex, MutexGuard, TryLockError};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
-use serde_json::value::RawValue;
 
-use super::protocol::{Code, ContextStatus, Failure};
+use super::protocol::{Code, ContextStatus, Failure, RerunConfig};
 use super::unpoisoned;
 use crate::cli::PytestArgs;
 use crate::collect::Question;
 use crate::collect::held::{Held, Inventory, Stale, hold};
 use crate::interrupt::Interrupted;
 use crate::inventory::hex_digest;
+use crate::project::{FOLDER, HISTORY, HISTORY_VARIABLE};
 use crate::python::environment_digests;
 use crate::record::{CollectError, Test};
 use crate::run::Exec;
@@ -99,6 +99,8 @@ pub(crate) struct Context {
     pub identity: Identity,
     /// How many workers a run has that does not say; 0: as many as processors.
     pub workers: Mutex<u32>,
+    /// How `run_with_rerun` runs failed tests again.
+    pub rerun: Mutex<RerunConfig>,
     /// Tests that ended, and the time they took, in microseconds.
     pub executed: (AtomicU64, AtomicU64),
     state: Mutex<State>,
@@ -131,18 +133,9 @@ struct Warm {
 /// The process that collected.
 struct WarmServer {
     server: Server,
-    /// The items, as it described them.
-    items: std::sync::Arc<Vec<Box<RawValue>>>,
     socket: PathBuf,
     /// It serves one client and ends.
     once: bool,
-}
-
-/// A server that one run may attach to.
-#[derive(Clone)]
-pub(crate) struct Lease {
-    pub socket: PathBuf,
-    pub items: std::sync::Arc<Vec<Box<RawValue>>>,
 }
 
 /// What is known of a collection that holds.
@@ -161,6 +154,7 @@ impl Context {
             id,
             identity,
             workers: Mutex::new(0),
+            rerun: Mutex::default(),
             executed: Default::default(),
             state: Mutex::default(),
             changed: Condvar::new(),
@@ -241,14 +235,11 @@ impl Context {
         let once = collected.ends_itself || collected.listens || collected.has_summary;
         let number = self.next_socket.fetch_add(1, Ordering::Relaxed);
         let socket = PathBuf::from(format!("{}-{number}", self.sockets.display()));
-        let items = if serves { server.raw_items().ok() } else { None };
-        let stays = items.is_some() && (once || server.stay(&socket).is_ok());
-        let kept = match items {
-            Some(items) if stays => Some(WarmServer { server, items: std::sync::Arc::new(items), socket, once }),
-            _ => {
-                end_aside(server);
-                None
-            }
+        let kept = if serves && (once || server.stay(&socket).is_ok()) {
+            Some(WarmServer { server, socket, once })
+        } else {
+            end_aside(server);
+            None
         };
         let collected_at = jiff::Timestamp::now().as_millisecond().max(0) as u64;
         Warm { inventory, collected_at, errors, server: kept }
@@ -265,6 +256,20 @@ impl Context {
     pub(crate) fn view(&self) -> Result<View, Failure> {
         let state = self.ready(false)?;
         Ok(whole(&state)?.view())
+    }
+
+    /// Where its runs are remembered.
+    pub(crate) fn store(&self) -> PathBuf {
+        let folder = &self.identity.place.folder;
+        if let Some(named) = self.identity.place.variable(HISTORY_VARIABLE).filter(|value| !value.is_empty()) {
+            return folder.join(named);
+        }
+        let warm = unpoisoned(&self.state).warm.as_ref().map(|warm| warm.inventory.head().rootdir.clone());
+        let default = |folder: &Path| folder.join(FOLDER).join(HISTORY);
+        match warm {
+            Some(rootdir) => default(Path::new(&rootdir)),
+            None => folder.ancestors().map(default).find(|store| store.exists()).unwrap_or_else(|| default(folder)),
+        }
     }
 
     /// The hash of the last collection; empty where there was none.
@@ -295,7 +300,7 @@ impl Context {
 
     /// A server for one run of `ids` (none: all), and what holds now. Without a server the
     /// run starts an interpreter of its own.
-    pub(crate) fn lease(&self, ids: &[String]) -> Result<(Option<Lease>, View), Failure> {
+    pub(crate) fn lease(&self, ids: &[String]) -> Result<(Option<PathBuf>, View), Failure> {
         let mut state = self.ready(false)?;
         let Some(warm) = &mut state.warm else {
             return Err(Failure::internal("a collection was lost"));
@@ -311,9 +316,9 @@ impl Context {
         let Some(kept) = &mut warm.server else {
             return Ok((None, view));
         };
-        let lease = Lease { socket: kept.socket.clone(), items: std::sync::Arc::clone(&kept.items) };
+        let socket = kept.socket.clone();
         if !kept.once {
-            return Ok((Some(lease), view));
+            return Ok((Some(socket), view));
         }
         let waits = kept.server.linger(&kept.socket, ONE_CLIENT_SECONDS).is_ok();
         if let Some(used) = warm.server.take() {
@@ -323,7 +328,7 @@ impl Context {
         if let Some(warm) = state.warm.take() {
             warm.end();
         }
-        Ok((waits.then_some(lease), view))
+        Ok((waits.then_some(socket), view))
     }
 
     /// Collects where a run used up what there was, before somebody asks for it.

@@ -5,6 +5,7 @@
 //! - `connection`: one client. `answer`: what each request does.
 //! - `context`: a repository's warm collection, and whether it still holds.
 //! - `runs`: runs as processes. `order`: what such a process is told and does.
+//! - `statistics`: what is answered from history.
 //! - `client`: speaking with a daemon that runs.
 
 mod answer;
@@ -16,6 +17,7 @@ mod order;
 mod place;
 mod protocol;
 mod runs;
+mod statistics;
 mod wire;
 
 use std::path::PathBuf;

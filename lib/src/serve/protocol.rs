@@ -4,6 +4,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::record::ShardInfo;
+
 /// The protocol's version.
 pub(crate) const VERSION: u32 = 1;
 
@@ -20,6 +22,13 @@ const FIELDS: &[(&str, &[&str])] = &[
     ("ping", &[]),
     ("run_stream", &["context_id", "node_ids", "workers", "maxfail"]),
     ("get_run_progress", &["context_id", "run_id", "since"]),
+    ("get_flakiness_report", &["context_id"]),
+    ("get_test_flakiness", &["context_id", "node_id"]),
+    ("configure_rerun", &["context_id", "enabled", "max_reruns", "only_flaky", "delay_ms"]),
+    ("get_rerun_config", &["context_id"]),
+    ("run_with_rerun", &["context_id", "node_ids", "workers", "maxfail"]),
+    ("get_shard", &["context_id", "node_ids", "shard_index", "total_shards", "strategy"]),
+    ("get_shard_info", &["context_id", "node_ids", "total_shards", "strategy"]),
     ("status", &[]),
 ];
 
@@ -63,8 +72,55 @@ pub(crate) enum Request {
         #[serde(default)]
         since: Option<u64>,
     },
+    GetFlakinessReport {
+        context_id: String,
+    },
+    GetTestFlakiness {
+        context_id: String,
+        node_id: String,
+    },
+    ConfigureRerun {
+        context_id: String,
+        enabled: bool,
+        max_reruns: u32,
+        #[serde(default)]
+        only_flaky: bool,
+        #[serde(default)]
+        delay_ms: u32,
+    },
+    GetRerunConfig {
+        context_id: String,
+    },
+    RunWithRerun(RunRequest),
+    GetShard {
+        context_id: String,
+        #[serde(default)]
+        node_ids: Vec<String>,
+        shard_index: u32,
+        total_shards: u32,
+        strategy: String,
+    },
+    GetShardInfo {
+        context_id: String,
+        #[serde(default)]
+        node_ids: Vec<String>,
+        total_shards: u32,
+        strategy: String,
+    },
     /// Beyond the protocol: what the daemon holds.
     Status,
+}
+
+/// How failed tests are run again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RerunConfig {
+    pub enabled: bool,
+    /// How often a failed test may be run again.
+    pub max_reruns: u32,
+    /// Only tests whose history says so.
+    pub only_flaky: bool,
+    /// How long to wait before.
+    pub delay_ms: u32,
 }
 
 /// `init_context`
@@ -204,6 +260,38 @@ pub(crate) enum Response {
         done: bool,
         results: Vec<Progressed>,
     },
+    FlakinessReport {
+        /// Tests that passed and failed.
+        flaky_tests: Vec<FlakyTest>,
+        /// Tests that failed and never passed.
+        unstable_tests: Vec<FlakyTest>,
+        stable_count: u64,
+        total_tracked: u64,
+    },
+    TestFlakiness {
+        node_id: String,
+        /// 0 to 1.
+        failure_rate: f64,
+        is_flaky: bool,
+        /// How often it changed between pass and failure.
+        flaky_streak: u32,
+        consecutive_failures: u32,
+        consecutive_passes: u32,
+        total_runs: u32,
+        /// Newest first.
+        recent_outcomes: Vec<&'static str>,
+    },
+    RerunConfig(RerunConfig),
+    ShardedTests {
+        shard_index: u32,
+        total_shards: u32,
+        node_ids: Vec<String>,
+    },
+    ShardInfo(ShardInfo),
+    ConfigAck {
+        config_type: &'static str,
+        config: Value,
+    },
     /// Beyond the protocol: the answer to `status`.
     DaemonStatus(Box<DaemonStatus>),
     Error(Failure),
@@ -220,6 +308,17 @@ pub(crate) struct Node {
     pub markers: Vec<String>,
     pub skip: bool,
     pub xfail: bool,
+}
+
+/// A test with failures.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct FlakyTest {
+    pub node_id: String,
+    pub failure_rate: f64,
+    pub flaky_streak: u32,
+    pub total_runs: u32,
+    pub consecutive_failures: u32,
+    pub consecutive_passes: u32,
 }
 
 /// A run that is over.
@@ -351,8 +450,8 @@ mod tests {
 
     #[test]
     fn every_type_of_the_table_is_a_request() {
-        let wants =
-            json!({"context_id": "c", "repo_path": "/", "run_id": "r", "num_workers": 1, "protocol_version": 1});
+        let wants = json!({"node_id": "n", "enabled": true, "max_reruns": 1, "strategy": "hash", "total_shards": 1,
+            "shard_index": 0, "context_id": "c", "repo_path": "/", "run_id": "r", "num_workers": 1, "protocol_version": 1});
         for (kind, _) in FIELDS {
             let mut message = wants.clone();
             message["type"] = json!(kind);

@@ -13,12 +13,11 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use super::context::{Context, Lease};
-use super::order::{LeaseOut, Order, RUN};
-use super::protocol::{Failure, Progressed, RunRequest, Totals, shortened};
+use super::context::Context;
+use super::order::{Order, RUN};
+use super::protocol::{Failure, Progressed, RerunConfig, RunRequest, Totals, shortened};
 use super::{own_program, unpoisoned};
 use crate::outcome::Outcome;
 use crate::record::{RunComplete, Started, TestResult};
@@ -104,6 +103,7 @@ impl Runs {
         self: &Arc<Self>,
         context: &Arc<Context>,
         request: RunRequest,
+        reruns: Option<RerunConfig>,
         total: u64,
     ) -> Result<Arc<Run>, Failure> {
         let mut known = unpoisoned(&self.known);
@@ -125,7 +125,7 @@ impl Runs {
         std::thread::spawn(move || {
             let outcome = match runs.wait_for_turn(&own) {
                 true => {
-                    let outcome = own.perform(&context, &request);
+                    let outcome = own.perform(&context, &request, reruns);
                     runs.pass_turn();
                     outcome
                 }
@@ -257,8 +257,13 @@ impl Runs {
 
 impl Run {
     /// Runs the tests in a process of their own.
-    fn perform(&self, context: &Arc<Context>, request: &RunRequest) -> Result<Totals, Failure> {
-        let (lease, view) = context.lease(&request.node_ids)?;
+    fn perform(
+        &self,
+        context: &Arc<Context>,
+        request: &RunRequest,
+        reruns: Option<RerunConfig>,
+    ) -> Result<Totals, Failure> {
+        let (server, view) = context.lease(&request.node_ids)?;
         if request.node_ids.is_empty() {
             unpoisoned(&self.state).total = view.node_count;
         }
@@ -266,6 +271,7 @@ impl Run {
         let identity = &context.identity;
         let workers = request.workers.unwrap_or(*unpoisoned(&context.workers));
         let order = Order {
+            server,
             python: identity.python.clone(),
             options: identity.options.clone(),
             rootdir: view.rootdir,
@@ -273,6 +279,7 @@ impl Run {
             workers: (workers > 0).then_some(workers),
             maxfail: request.maxfail,
             exec: identity.mode.exec(),
+            reruns,
         };
         let mut command = Command::new(own_program());
         command.arg(RUN).env_clear().envs(identity.place.environment.iter().map(|(name, value)| (name, value)));
@@ -285,7 +292,7 @@ impl Run {
             self.signal(Signal::SIGINT);
         }
         if let Some(mut input) = input {
-            let order = encode(&order, lease.as_ref()).map_err(|error| broken("cannot say what to run", &error))?;
+            let order = serde_json::to_vec(&order).map_err(|error| broken("cannot say what to run", &error))?;
             // Where it ended already its end says why.
             let _ = input.write_all(&order);
         }
@@ -419,13 +426,6 @@ impl Run {
 struct Typed<'a> {
     #[serde(rename = "type")]
     kind: &'a str,
-}
-
-fn encode(order: &Order, lease: Option<&Lease>) -> serde_json::Result<Vec<u8>> {
-    let items =
-        lease.map_or_else(Vec::new, |lease| lease.items.iter().map(|chunk| &**chunk).collect::<Vec<&RawValue>>());
-    let lease = lease.map(|lease| LeaseOut { socket: &lease.socket, items });
-    serde_json::to_vec(&(order, lease))
 }
 
 fn totals_of(complete: &RunComplete) -> Totals {

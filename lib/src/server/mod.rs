@@ -21,7 +21,6 @@ use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use thiserror::Error;
 
 pub use board::{Board, Doing};
@@ -412,23 +411,6 @@ impl Server {
             items.extend::<Vec<BriefItem>>(chunk);
         }
         Ok(items)
-    }
-
-    /// All items as [`BriefItem`]s, as they came: chunks for whoever reads them later.
-    pub fn raw_items(&mut self) -> Result<Vec<Box<RawValue>>, ServerError> {
-        #[derive(Deserialize)]
-        struct Chunk {
-            items: Box<RawValue>,
-        }
-        self.writer.send(&Request::Items { full: false, located: false }, &[])?;
-        let mut chunks = Vec::new();
-        loop {
-            let Chunk { items } = self.reader.message()?;
-            if items.get() == "[]" {
-                return Ok(chunks);
-            }
-            chunks.push(items);
-        }
     }
 
     /// The reports of collectors, each as pytest's serialiser has it, in JSON.
