@@ -194,7 +194,12 @@ pub fn main<Args: clap::Parser>(name: &str, body: impl FnOnce(Args) -> anyhow::R
         Ok(args) => args,
         Err(error) => return parse_failure(name, &error.format(&mut command)),
     };
-    match body(args) {
+    main_without_args(name, || body(args))
+}
+
+/// The same for a process whose arguments are no matter of people's.
+pub fn main_without_args(name: &str, body: impl FnOnce() -> anyhow::Result<Exit>) -> ExitCode {
+    match body() {
         Ok(exit) => exit.into(),
         Err(error) if is_closed_pipe(&error) => Exit::Ok.into(),
         Err(error) => {

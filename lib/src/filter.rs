@@ -80,7 +80,7 @@ pub struct Known {
 
 impl Known {
     /// The history in `store`; empty where there is none yet.
-    fn read(store: Option<PathBuf>) -> Result<Known, HistoryError> {
+    pub fn read(store: Option<PathBuf>) -> Result<Known, HistoryError> {
         let Some(path) = store else {
             return Ok(Known::default());
         };

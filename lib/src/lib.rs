@@ -25,6 +25,7 @@ pub mod reportlog;
 pub mod rerun;
 pub mod result;
 pub mod run;
+pub mod serve;
 pub mod server;
 pub mod settings;
 pub mod shard;

@@ -30,6 +30,18 @@ pub enum PythonError {
 /// active virtual environment, else a `.venv` in `cwd` or above, else `python3`
 /// or `python` on PATH.
 pub fn find_python(asked: Option<&Path>, cwd: &Path) -> Result<PathBuf, PythonError> {
+    find_python_with(asked, cwd, |name| std::env::var_os(name))
+}
+
+/// The same in another environment than this process's.
+pub fn find_python_with(
+    asked: Option<&Path>,
+    cwd: &Path,
+    lookup: impl Fn(&str) -> Option<OsString>,
+) -> Result<PathBuf, PythonError> {
+    let variable = |name: &str| lookup(name).filter(|value| !value.is_empty());
+    let folders = variable("PATH");
+    let resolve = |path: &Path, cwd: &Path| resolve(path, cwd, folders.as_deref());
     let named = [
         (asked.map(Path::to_path_buf), "--python"),
         (variable("RPT_PYTHON").map(PathBuf::from), "RPT_PYTHON"),
@@ -51,22 +63,17 @@ pub fn find_python(asked: Option<&Path>, cwd: &Path) -> Result<PathBuf, PythonEr
 
 /// A path with a slash is taken from `cwd`; a bare name is looked up on PATH.
 /// Links are kept: a virtual environment's interpreter is one.
-fn resolve(path: &Path, cwd: &Path) -> Option<PathBuf> {
+fn resolve(path: &Path, cwd: &Path, folders: Option<&OsStr>) -> Option<PathBuf> {
     if path.components().count() > 1 {
         let whole = cwd.join(path);
         return is_program(&whole).then_some(whole);
     }
-    let folders = variable("PATH")?;
-    std::env::split_paths(&folders).map(|folder| folder.join(path)).find(|whole| is_program(whole))
+    std::env::split_paths(folders?).map(|folder| folder.join(path)).find(|whole| is_program(whole))
 }
 
 fn is_program(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-}
-
-fn variable(name: &str) -> Option<OsString> {
-    std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
 /// Variables that differ between the stages of one pipeline, or from one shell

@@ -78,6 +78,11 @@ impl Command {
         self
     }
 
+    /// The first stage as it is, to be started in another way.
+    pub(crate) fn into_process(mut self) -> std::process::Command {
+        self.stages.remove(0)
+    }
+
     /// `self | next`
     pub(crate) fn pipe(mut self, mut next: Command) -> Command {
         self.stages.append(&mut next.stages);

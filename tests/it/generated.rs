@@ -5,7 +5,7 @@ use crate::project::Project;
 #[test]
 fn every_program_has_a_page_and_completions() {
     let project = Project::empty();
-    for program in ["rpt-collect", "rpt-order", "rpt-shard", "rpt-run", "rpt-history"] {
+    for program in ["rpt-collect", "rpt-order", "rpt-shard", "rpt-run", "rpt-history", "rpt-serve"] {
         for (kind, part) in [("man", ".TH"), ("bash", "complete -F"), ("zsh", "#compdef"), ("fish", "complete -c")] {
             let output = project.command(program).args(["--generate", kind]).run();
             output.assert_code(0);

@@ -3,7 +3,7 @@
 
 use crate::project::Project;
 
-const PROGRAMS: [&str; 5] = ["rpt-collect", "rpt-order", "rpt-shard", "rpt-run", "rpt-history"];
+const PROGRAMS: [&str; 6] = ["rpt-collect", "rpt-order", "rpt-shard", "rpt-run", "rpt-history", "rpt-serve"];
 
 /// `--help` as it looks on a terminal of 80 columns.
 fn help(project: &Project, words: &[&str]) -> String {

@@ -37,6 +37,7 @@ mod remembered;
 mod replay;
 mod rerun;
 mod run;
+mod serve;
 mod shard;
 mod sharing;
 mod timeout;

@@ -104,7 +104,8 @@ impl Project {
         self.folder.path().join("tmp")
     }
 
-    fn runtime(&self) -> PathBuf {
+    /// XDG_RUNTIME_DIR of its commands.
+    pub(crate) fn runtime(&self) -> PathBuf {
         self.folder.path().join("run")
     }
 

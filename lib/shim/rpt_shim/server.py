@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -36,6 +37,7 @@ from rpt_shim import (
     sharing,
     shortcuts,
     stacks,
+    standing,
     surroundings,
     wire,
 )
@@ -86,6 +88,11 @@ class Server:
         self.adopts = False
         self.listener: socket.socket | None = None
         self.listens_at = ""
+        #: What every client that comes is told first; None: it serves one at a time.
+        self.greeting: dict[str, Any] | None = None
+        #: What was worked out before the first client came: items and shared fixtures.
+        self.described: list[bytes] | None = None
+        self.shared: list[list[Any]] | None = None
         self.seen: dict[str, tuple[int, int]] = {}
         #: What pytest's configuration says of time limits and reruns.
         self.rules: dict[str, Any] = {}
@@ -212,6 +219,7 @@ class Server:
             "rules": self.rules,
             "listens": relay.somebody_listens(config),
             "has_summary": relay.has_summary(config),
+            "ends_itself": standing.ends_itself(config),
             "randomly_seed": parts.seed(option),
             "notes": parts.notes(config, session.items),
         }
@@ -263,6 +271,10 @@ class Server:
             readable = self._wait(deadline)
             if self.listener is not None and self.listener in readable:
                 connection, _ = self.listener.accept()
+                if self.greeting is not None:
+                    self._serve_apart(session, connection)
+                    self._reap()
+                    continue
                 self._stop_listening()
                 self.control = wire.Control(connection)
                 deadline = None
@@ -273,8 +285,12 @@ class Server:
                     # Closed with the process: the client waits for that.
                     self.last_client = self.control
                     self.control = None
-                    self._kill_children()
-                    if self.listener is None:
+                    if self.greeting is not None:
+                        # Who keeps it is gone; its forks belong to their own clients.
+                        self._stop_listening()
+                    else:
+                        self._kill_children()
+                    if self.listener is None and not (self.greeting and self.children):
                         return self._leave(session)
                 elif self._answer(session, *request):
                     return True
@@ -289,6 +305,38 @@ class Server:
                 self._stop_listening()
                 return self._leave(session)
             self._reap()
+            if self.greeting is not None and self.control is None and not self.children:
+                return self._leave(session)
+
+    def _serve_apart(self, session: pytest.Session, connection: socket.socket) -> None:
+        """Forks for a client. The fork goes on as a server that has that one client and
+        ends with it; this process stays as it is."""
+        # What is buffered here would be written by every fork again.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
+        if pid:
+            connection.close()
+            self.children[pid] = ("", _open_process(pid))
+            return
+        os.setpgid(0, 0)
+        assert self.greeting is not None and self.listener is not None
+        if self.control is not None:
+            self.control.close()
+        self.listener.close()
+        self.listener = None
+        for _, fd in self.children.values():
+            if fd is not None:
+                os.close(fd)
+        self.children = {}
+        surroundings.forget_exit_handlers()
+        standing.look_again(session.config)
+        self.spared = set()
+        self.control = wire.Control(connection)
+        self.control.send({**self.greeting, "holds_failures": cache.holds_failures(session.config)})
+        self.greeting = None
 
     def _leave(self, session: pytest.Session) -> bool:
         """Ends a process that ran no test: nothing of one is left to be found when
@@ -347,11 +395,18 @@ class Server:
             found = [relay.serialised(session.config, report, {}) for report in self.collected_reports]
             self.control.send({"reports": [json.dumps(report) for report in found]})
         elif operation == "fixtures":
-            self.control.send({"fixtures": sharing.used(session, request["exclusive"])})
+            known = self.shared if not request["exclusive"] else None
+            self.control.send({"fixtures": sharing.used(session, request["exclusive"]) if known is None else known})
         elif operation == "dependencies":
             self._send_dependencies(session)
         elif operation == "selectors":
             self.control.send({"selectors": self.describer.selectors})
+        elif operation == "stay":
+            self._listen(session.config, request["socket"])
+            self.greeting = self._collected(session)
+            self.described = list(self._chunks(session, inventory.brief))
+            self.shared = sharing.used(session, [])
+            self.control.send({"type": "lingering"})
         elif operation == "linger":
             self._listen(session.config, request["socket"])
             self.control.send({"type": "lingering"})
@@ -362,11 +417,17 @@ class Server:
     def _send_items(self, session: pytest.Session, full: bool, located: bool) -> None:
         assert self.control is not None
         describe = self.describer.full if full else self.describer.located if located else inventory.brief
+        known = None if full or located else self.described
+        for payload in self._chunks(session, describe) if known is None else known:
+            self.control.send_encoded(payload)
+
+    @staticmethod
+    def _chunks(session: pytest.Session, describe: Any) -> Iterator[bytes]:
         items = session.items
         for start in range(0, len(items), inventory.CHUNK):
             chunk = [describe(item) for item in items[start : start + inventory.CHUNK]]
-            self.control.send({"type": "items", "items": chunk})
-        self.control.send({"type": "items", "items": []})
+            yield wire.encode({"type": "items", "items": chunk})
+        yield wire.encode({"type": "items", "items": []})
 
     def _send_dependencies(self, session: pytest.Session) -> None:
         assert self.control is not None
@@ -475,7 +536,8 @@ class Server:
             if descriptor is not None:
                 os.close(descriptor)
             del self.children[pid]
-            if self.control is not None:
+            # Of forks that serve others nobody is told.
+            if self.control is not None and self.greeting is None:
                 # A client that is gone is seen by the next look at its connection.
                 with contextlib.suppress(OSError):
                     self.control.send({"type": "exited", "worker": worker, "pid": pid, "status": status})
@@ -506,7 +568,7 @@ class Server:
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(path)
         os.chmod(path, 0o600)
-        self.listener.listen(1)
+        self.listener.listen(64)
         null = os.open(os.devnull, os.O_RDWR)
         surroundings.take_descriptors(null)
         surroundings.own_capture(config)

@@ -77,7 +77,9 @@ class Control:
         return self.socket.fileno()
 
     def send(self, message: dict) -> None:
-        payload = encode(message)
+        self.send_encoded(encode(message))
+
+    def send_encoded(self, payload: bytes) -> None:
         self.socket.sendall(len(payload).to_bytes(4, "little") + payload)
 
     def receive(self) -> tuple[dict, list[int]] | None:

@@ -47,7 +47,7 @@ pub(super) fn look(question: &Question) -> anyhow::Result<Option<Listing>> {
 /// at the tests before or after, and no option takes the place of an expression of pytest's
 /// configuration. The other expression has done its part: whichever of the two comes first, the
 /// same tests are left.
-fn is_alone(head: &Head, pytest: &PytestArgs) -> bool {
+pub(super) fn is_alone(head: &Head, pytest: &PytestArgs) -> bool {
     let [keyword, marker] = &head.shape.filters;
     let replaced = |option: &Option<String>, configured: &str| option.is_some() && !configured.is_empty();
     head.shape.hooks.is_empty() && !replaced(&pytest.keyword, keyword) && !replaced(&pytest.marker, marker)
@@ -62,7 +62,7 @@ struct Named<'a> {
 
 /// The lines of `records` that both expressions select. First all tests meet `-k`, then
 /// what is left meets `-m`, as in pytest.
-fn select<'a>(
+pub(super) fn select<'a>(
     head: &Head,
     records: &'a [u8],
     selectors: &Selectors,

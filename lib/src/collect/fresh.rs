@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 use anyhow::Context as _;
+use crossbeam_channel::Receiver;
 
 use super::kept::{Known, shown_path};
 use super::listing::report;
@@ -13,10 +14,10 @@ use super::question::Question;
 use super::{exit_of, form_of};
 use crate::cli::Color;
 use crate::exit::Exit;
-use crate::interrupt;
+use crate::interrupt::{self, Interrupted};
 use crate::inventory::partial::outlines;
 use crate::inventory::snapshot::{Block, Builder, Built, Head, LastCollection, Selectors, Shape, Trust, sealed};
-use crate::inventory::store;
+use crate::inventory::store::{self, Key};
 use crate::inventory::watched::{Captured, Watched, capture};
 use crate::python_source::doubt::{differing_name, looks_differing};
 use crate::record::{CollectError, Collection, Kept, Record, Test};
@@ -96,7 +97,7 @@ pub(super) fn silent(question: &Question, known: Known) -> anyhow::Result<Fresh>
 pub(super) struct Started {
     pub server: Server,
     /// Files are read and digested while Python describes its items.
-    capturing: JoinHandle<(Watched, Captured)>,
+    pub(super) capturing: JoinHandle<(Watched, Captured)>,
 }
 
 /// What was collected, beyond what the shim says at once.
@@ -109,6 +110,15 @@ pub(super) struct Found {
 
 impl Started {
     pub(super) fn new(question: &Question, watch: Watch) -> anyhow::Result<Started> {
+        Started::until(question, watch, &interrupt::watch().context("cannot watch for signals")?)
+    }
+
+    /// The same, where somebody else says when it is to stop.
+    pub(super) fn until(
+        question: &Question,
+        watch: Watch,
+        interrupts: &Receiver<Interrupted>,
+    ) -> anyhow::Result<Started> {
         let launch = Launch {
             python: &question.python,
             args: &question.args,
@@ -117,10 +127,9 @@ impl Started {
             terminal: false,
             watch,
             environment: &[],
+            place: question.place,
         };
-        let interrupts = interrupt::watch().context("cannot watch for signals")?;
-        let mut server = server::start(&launch)?.ready(&interrupts)?;
-        drop(interrupts);
+        let mut server = server::start(&launch)?.ready(interrupts)?;
         let watched = server.dependencies()?;
         let environment = question.environment.clone();
         let capturing = std::thread::spawn(move || {
@@ -185,28 +194,48 @@ fn keep(
     capturing: JoinHandle<(Watched, Captured)>,
 ) {
     if let Ok((watched, captured)) = capturing.join() {
-        let _ = write_snapshot(question, known, collected, found, &watched, captured);
+        let snapshot = snapshot_of(question, known, collected, found, &watched, captured);
+        let _ = snapshot.and_then(|snapshot| snapshot.write(&question.key));
     }
 }
 
-/// Keeps what was collected, with how far it may be trusted.
-fn write_snapshot(
+/// A collection as it is kept.
+pub(super) struct Snapshot {
+    pub head: Head,
+    /// JSON Lines.
+    pub records: Vec<u8>,
+    pub selectors: Selectors,
+}
+
+impl Snapshot {
+    /// Puts it where the next collection looks for it. Of one that cannot stand for
+    /// another the tests are left out.
+    pub(super) fn write(&self, key: &Key) -> anyhow::Result<()> {
+        let Snapshot { head, records, selectors } = self;
+        let rootdir = Path::new(&head.rootdir);
+        if !matches!(head.trust, Trust::Proven | Trust::Doubtful(_)) {
+            let head = Head { records: sealed(b""), selectors: sealed(b""), ..head.clone() };
+            return store::write(rootdir, &head, key, b"", b"");
+        }
+        store::write(rootdir, head, key, records, &serde_json::to_vec(selectors)?)
+    }
+}
+
+/// What was collected, with how far it may be trusted.
+pub(super) fn snapshot_of(
     question: &Question,
     known: Known,
     collected: &Collected,
     mut found: Found,
     watched: &Watched,
     captured: Captured,
-) -> anyhow::Result<()> {
-    let rootdir = Path::new(&collected.rootdir);
+) -> anyhow::Result<Snapshot> {
     let trust = trust(question, &known, collected, &mut found, watched, &captured);
     outlined(&mut found.built.blocks, &[], watched, &captured, &collected.rootdir);
     if trust == Trust::Proven {
         found.built.blocks.iter_mut().for_each(|block| block.agreed = true);
     }
-    let stands = matches!(trust, Trust::Proven | Trust::Doubtful(_));
-    let (records, selectors) =
-        if stands { (found.built.records, serde_json::to_vec(&found.selectors)?) } else { (Vec::new(), Vec::new()) };
+    let records = found.built.records;
     let head = Head {
         key: question.key.to_string(),
         kept: Kept { context: question.context.to_string(), options: question.pytest.context_args() },
@@ -235,9 +264,9 @@ fn write_snapshot(
             reasons: known.reasons,
         },
         records: sealed(&records),
-        selectors: sealed(&selectors),
+        selectors: sealed(&serde_json::to_vec(&found.selectors)?),
     };
-    store::write(rootdir, &head, &question.key, &records, &selectors)
+    Ok(Snapshot { head, records, selectors: found.selectors })
 }
 
 /// How far a collection may be trusted, given the one before it.
@@ -307,7 +336,7 @@ pub(super) fn doubt(
     captured: &Captured,
     rootdir: &str,
 ) -> Option<String> {
-    let seed = std::env::var("PYTHONHASHSEED").unwrap_or_default();
+    let seed = &question.seed;
     if seed.parse::<u32>().is_err() && !seed.is_empty() {
         return Some("PYTHONHASHSEED differs in each process".to_string());
     }

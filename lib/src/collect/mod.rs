@@ -5,6 +5,7 @@
 mod alone;
 mod filtered;
 mod fresh;
+pub(crate) mod held;
 mod kept;
 mod listing;
 mod question;
@@ -14,7 +15,7 @@ use crate::cli::{Color, Format, PytestArgs};
 use crate::exit::Exit;
 use crate::stream::{Form, OutputForm};
 use kept::Finding;
-use question::Question;
+pub(crate) use question::Question;
 
 /// What rpt-collect was asked.
 #[derive(Debug)]

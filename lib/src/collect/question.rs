@@ -9,9 +9,10 @@ use anyhow::Context as _;
 use crate::cli::PytestArgs;
 use crate::inventory::store::{Key, possible_roots};
 use crate::python::{Context, environment_digests, find_python};
+use crate::server::Place;
 
 /// One question.
-pub(super) struct Question<'a> {
+pub(crate) struct Question<'a> {
     /// As it was asked.
     pub pytest: &'a PytestArgs,
     /// Where.
@@ -28,6 +29,10 @@ pub(super) struct Question<'a> {
     pub context: Context,
     /// Where snapshots may lie.
     pub roots: Vec<PathBuf>,
+    /// Whose question it is, where it is not this process's.
+    pub place: Option<&'a Place>,
+    /// `PYTHONHASHSEED`, empty where it is not set.
+    pub seed: String,
 }
 
 impl<'a> Question<'a> {
@@ -46,6 +51,28 @@ impl<'a> Question<'a> {
             python,
             args,
             environment,
+            place: None,
+            seed: std::env::var("PYTHONHASHSEED").unwrap_or_default(),
         })
+    }
+
+    /// What is asked in another folder and environment.
+    pub(crate) fn elsewhere(pytest: &'a PytestArgs, python: PathBuf, place: &'a Place) -> Question<'a> {
+        let cwd = place.folder.clone();
+        let args = pytest.collection_args();
+        let environment = environment_digests(place.environment.iter().cloned());
+        let variables = place.environment.iter().cloned();
+        Question {
+            key: Key::new(&cwd, &python, &args, &environment),
+            context: Context::new(&cwd, &python, &pytest.context_args(), variables),
+            roots: possible_roots(pytest.rootdir.as_deref(), &pytest.paths, &cwd),
+            seed: place.variable("PYTHONHASHSEED").unwrap_or_default().to_string_lossy().into_owned(),
+            pytest,
+            cwd,
+            python,
+            args,
+            environment,
+            place: Some(place),
+        }
     }
 }

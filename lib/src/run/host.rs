@@ -120,6 +120,7 @@ fn spawn(
         terminal: false,
         watch: Watch::Nothing,
         environment: &recipe.environment,
+        place: None,
     };
     let starting = start(&launch)?;
     events.send(Event::SpawnStarted(index, starting.pid() as i32))?;

@@ -83,6 +83,7 @@ pub(super) fn start(
             terminal: false,
             watch: Watch::Nothing,
             environment: &[],
+            place: None,
         };
         let mut server = server::start(&launch)?.ready_until(interrupts, until)?;
         let items = server.brief_items(located)?;

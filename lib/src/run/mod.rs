@@ -76,8 +76,28 @@ pub use retry::{RerunWhen, Reruns};
 pub use stress::StressNew;
 pub use ward::QuarantineFrom;
 
+/// What is run on somebody's behalf.
+#[derive(Debug)]
+pub struct Given {
+    /// Ids relative to rootdir; `None`: everything.
+    pub ids: Option<Vec<Box<str>>>,
+    /// What they are relative to.
+    pub rootdir: String,
+    /// The server to run them with; `None`: a new one.
+    pub server: Option<PathBuf>,
+}
+
 /// Runs what is asked for.
 pub fn run(options: &RunOptions) -> anyhow::Result<Exit> {
+    run_with(options, None)
+}
+
+/// Runs what somebody else was asked for, whatever stands on stdin.
+pub fn run_given(options: &RunOptions, given: Given) -> anyhow::Result<Exit> {
+    run_with(options, Some(given))
+}
+
+fn run_with(options: &RunOptions, given: Option<Given>) -> anyhow::Result<Exit> {
     let began = Instant::now();
     let cwd = std::env::current_dir().context("cannot read the current folder")?;
     let on_stdout = Format::resolve_for_stage(options.format, Form::Json)?;
@@ -87,9 +107,14 @@ pub fn run(options: &RunOptions) -> anyhow::Result<Exit> {
     }
     let replayed = again.as_ref().map(|again| again.options(options));
     let options = replayed.as_ref().unwrap_or(options);
-    let request = match &again {
-        Some(again) => again.request(),
-        None => Request::read(&options.pytest, &cwd)?,
+    let mut lease = None;
+    let request = match (&again, given) {
+        (Some(again), _) => again.request(),
+        (None, Some(given)) => {
+            lease = given.server;
+            given.ids.map_or_else(Request::default, |ids| Request::of_ids(ids, &given.rootdir))
+        }
+        (None, None) => Request::read(&options.pytest, &cwd)?,
     };
     if request.is_empty() && request.collect_errors.is_empty() && request.shard.is_none() {
         return Err(request::nothing_asked().into());
@@ -101,7 +126,13 @@ pub fn run(options: &RunOptions) -> anyhow::Result<Exit> {
     }
     let python = find_python(options.pytest.python.as_deref(), &cwd).map_err(as_usage)?;
     let interrupts = interrupt::watch().context("cannot watch for signals")?;
-    let mut server = match obtain_server(options, &request, &python, &cwd, (&interrupts, began)) {
+    let located = options.files.tell_places();
+    let leased = lease.and_then(|socket| attach_to(&socket, located));
+    let obtained = match leased {
+        Some(obtained) => Ok(obtained),
+        None => obtain_server(options, &request, &python, &cwd, (&interrupts, began)),
+    };
+    let mut server = match obtained {
         Ok(server) => server,
         Err(error) => match options.care.stopped_before(&error) {
             Some(reason) => {
@@ -178,6 +209,15 @@ struct Obtained {
     items: Option<Vec<BriefItem>>,
 }
 
+/// A server that somebody keeps, where it is still there. Errors of its collection do not concern
+/// the tests that it was leased for.
+fn attach_to(socket: &Path, located: bool) -> Option<Obtained> {
+    let mut server = server::attach_at(socket).ok().flatten()?;
+    server.collected.errors.clear();
+    let items = server.brief_items(located).ok()?;
+    Some(Obtained { server, items: Some(items) })
+}
+
 /// The server that collected for this pipeline and waits, where there is one that
 /// holds every test asked for; else a new one.
 fn obtain_server(
@@ -220,6 +260,7 @@ fn obtain_server(
         terminal,
         watch: Watch::Nothing,
         environment: &request.environment,
+        place: None,
     };
     let server = server::start(&launch)?.ready_until(interrupts, until)?;
     Ok(Obtained { server, items: None })

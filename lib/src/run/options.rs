@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Care, Replay, ReportFiles};
 use crate::cli::{Color, Format, PytestArgs};
 use crate::report::Show;
@@ -18,7 +20,8 @@ pub enum Workers {
 }
 
 /// `--exec`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Exec {
     /// Fork where that is safe, else spawn
     #[default]

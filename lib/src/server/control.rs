@@ -110,6 +110,11 @@ pub enum Request {
     Relay,
     /// The run is over: end as pytest's session would.
     Finish(Box<RunEnding>),
+    /// Fork for every client that comes.
+    Stay {
+        /// Where to listen.
+        socket: String,
+    },
     /// Wait for another client.
     Linger {
         /// Where to listen.
@@ -230,6 +235,9 @@ pub struct Collected {
     /// Plugins have something to say at the end.
     #[serde(default)]
     pub has_summary: bool,
+    /// The project acts at the end of pytest's session: no other run can use what that ended.
+    #[serde(default)]
+    pub ends_itself: bool,
     /// What cannot be right, and from how many workers on.
     #[serde(default)]
     pub notes: Vec<(usize, String)>,

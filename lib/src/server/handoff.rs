@@ -11,12 +11,12 @@ use crate::python::Context;
 
 /// What a Unix socket's path may have at most, its final zero included, on the
 /// narrowest system (macOS: 104).
-const MAX_SOCKET_PATH: usize = 103;
+pub const MAX_SOCKET_PATH: usize = 103;
 
 /// The folder in which servers of this user wait: `$XDG_RUNTIME_DIR/rpt`, else
 /// `rpt-<uid>` in the folder for temporary files. `None` where it cannot be had
 /// as this user's own and nobody else's: then nothing waits.
-fn waiting_folder() -> Option<PathBuf> {
+pub fn private_folder() -> Option<PathBuf> {
     let uid = nix::unistd::getuid();
     let folder = match std::env::var_os("XDG_RUNTIME_DIR").filter(|value| !value.is_empty()) {
         Some(runtime) => PathBuf::from(runtime).join("rpt"),
@@ -32,7 +32,7 @@ fn waiting_folder() -> Option<PathBuf> {
 /// `PLACE-OPTIONS-PROCESS` in the waiting folder.
 pub fn socket_path(context: &Context) -> Option<PathBuf> {
     let name = format!("{}-{}-{}", context.place, context.options, std::process::id());
-    let path = waiting_folder()?.join(name);
+    let path = private_folder()?.join(name);
     (path.as_os_str().as_bytes().len() <= MAX_SOCKET_PATH).then_some(path)
 }
 
@@ -43,7 +43,7 @@ pub fn socket_path(context: &Context) -> Option<PathBuf> {
 /// or, where the name was cut off, those of the only server that waits.
 /// Sockets that nobody listens at any more are removed.
 pub fn attach(context: &Context, named: Option<&str>) -> Option<Server> {
-    let folder = waiting_folder()?;
+    let folder = private_folder()?;
     let here = format!("{}-", context.place);
     let entries = std::fs::read_dir(&folder).ok()?.flatten();
     let mut waiting: Vec<String> = entries
@@ -68,6 +68,11 @@ pub fn attach(context: &Context, named: Option<&str>) -> Option<Server> {
         }
     }
     None
+}
+
+/// Attaches to a server that stays at `path`.
+pub fn attach_at(path: &Path) -> Result<Option<Server>, ServerError> {
+    connect(path)
 }
 
 /// Connects; `None` for a server whose files changed, which then ends by itself.

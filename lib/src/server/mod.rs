@@ -7,6 +7,7 @@ mod handoff;
 mod rules;
 mod shim;
 
+use std::ffi::OsString;
 use std::io::{IsTerminal, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -27,7 +28,7 @@ pub use control::{
     Collected, ControlReader, ControlWriter, FromServer, Identity, Manner, Protocol, Request, RunEnding, SkippedFile,
     UsedFixture, Warning,
 };
-pub use handoff::{attach, socket_path};
+pub use handoff::{MAX_SOCKET_PATH, attach, attach_at, private_folder, socket_path};
 pub use rules::{Marks, Rules};
 
 use crate::cli::{Fault, one_line};
@@ -85,6 +86,24 @@ pub struct Launch<'a> {
     pub watch: Watch<'a>,
     /// Variables that it gets, or that it does not get (none), whatever this process has.
     pub environment: &'a [Variable],
+    /// Where it runs; `None`: where this process does.
+    pub place: Option<&'a Place>,
+}
+
+/// Where a process runs that is started for somebody else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Its working folder.
+    pub folder: PathBuf,
+    /// All of its environment.
+    pub environment: Vec<(OsString, OsString)>,
+}
+
+impl Place {
+    /// A variable's value, where it has one.
+    pub fn variable(&self, name: &str) -> Option<OsString> {
+        self.environment.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+    }
 }
 
 /// A variable's name, and its value where it has one.
@@ -153,6 +172,8 @@ impl Started {
 pub struct Starting {
     started: Started,
     terminal: bool,
+    /// Nobody reads this process's stderr for it.
+    elsewhere: bool,
     writer: ControlWriter,
     reader: ControlReader,
     board: Board,
@@ -170,7 +191,15 @@ pub fn start(launch: &Launch) -> Result<Starting, ServerError> {
     }
     let mut command = Command::new(launch.python);
     command.arg("-c").arg(shim::BOOT).arg(theirs.as_raw_fd().to_string());
-    if std::env::var_os("PYTHONHASHSEED").is_none_or(|value| value.is_empty()) {
+    let seed = match launch.place {
+        Some(place) => {
+            let environment = place.environment.iter().map(|(name, value)| (name, value));
+            command.env_clear().envs(environment).current_dir(&place.folder);
+            place.variable("PYTHONHASHSEED")
+        }
+        None => std::env::var_os("PYTHONHASHSEED"),
+    };
+    if seed.is_none_or(|value| value.is_empty()) {
         // Suites that parametrize over sets have the same ids in every process.
         command.env("PYTHONHASHSEED", "0");
     }
@@ -215,7 +244,8 @@ pub fn start(launch: &Launch) -> Result<Starting, ServerError> {
     });
     let (mut writer, reader) = control::split(ours).map_err(failed)?;
     writer.send_boot(&shim::boot(launch, began, board_number))?;
-    Ok(Starting { started: Started { child, printed }, terminal: launch.terminal, writer, reader, board })
+    let (terminal, elsewhere) = (launch.terminal, launch.place.is_some());
+    Ok(Starting { started: Started { child, printed }, terminal, elsewhere, writer, reader, board })
 }
 
 impl Starting {
@@ -257,12 +287,12 @@ impl Starting {
             Some(FromServer::Unusable { message }) => Err(Fault::usage(message).into()),
             Some(FromServer::Ended { exit_code }) => {
                 drop((self.writer, self.reader));
-                Err(ended_early(exit_code, &self.started.printed()).into())
+                Err(ended_early(exit_code, &self.started.printed(), self.elsewhere).into())
             }
             _ => {
                 drop((self.writer, self.reader));
                 let status = self.started.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
-                Err(ended_early(Exit::Internal.code(), &self.started.printed()).into())
+                Err(ended_early(Exit::Internal.code(), &self.started.printed(), self.elsewhere).into())
                     .map_err(|fault: anyhow::Error| fault.context(format!("Python ended before collecting ({status})")))
             }
         }
@@ -333,7 +363,8 @@ fn kill_all(pid: Pid) {
 }
 
 /// pytest ended before it collected: its message, on one line where it is one.
-fn ended_early(exit_code: u8, printed: &str) -> Fault {
+/// `whole`: all of it is in the fault, and nothing on stderr.
+fn ended_early(exit_code: u8, printed: &str, whole: bool) -> Fault {
     let exit = match exit_code {
         0 => Exit::Ok,
         1 | 3 => Exit::Internal,
@@ -344,6 +375,9 @@ fn ended_early(exit_code: u8, printed: &str) -> Fault {
     };
     if let Some(message) = usage_message(printed) {
         return Fault::with_exit(exit, message);
+    }
+    if whole && !printed.trim().is_empty() {
+        return Fault::with_exit(exit, printed.trim_end());
     }
     if !printed.trim().is_empty() {
         // What pytest explains over several lines is shown as it is; a stderr that is closed has no reader.
@@ -423,6 +457,16 @@ impl Server {
         match self.reader.next()? {
             Some(FromServer::Lingering) => Ok(()),
             other => Err(ServerError::Connection { reason: format!("no answer to linger: {other:?}") }),
+        }
+    }
+
+    /// Makes the server wait at `socket` for any number of clients, each of which gets a
+    /// fork of it, until this connection ends.
+    pub fn stay(&mut self, socket: &Path) -> Result<(), ServerError> {
+        self.writer.send(&Request::Stay { socket: socket.display().to_string() }, &[])?;
+        match self.reader.next()? {
+            Some(FromServer::Lingering) => Ok(()),
+            other => Err(ServerError::Connection { reason: format!("no answer to stay: {other:?}") }),
         }
     }
 

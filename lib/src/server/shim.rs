@@ -9,7 +9,7 @@ use super::{Launch, Watch};
 pub(super) const BOOT: &str = include_str!("../../shim/boot.py");
 
 /// The shim's modules in the order in which they may import each other.
-const MODULES: [(&str, &str); 24] = [
+const MODULES: [(&str, &str); 25] = [
     ("interpreter", include_str!("../../shim/rpt_shim/interpreter.py")),
     ("wire", include_str!("../../shim/rpt_shim/wire.py")),
     ("marks", include_str!("../../shim/rpt_shim/marks.py")),
@@ -32,6 +32,7 @@ const MODULES: [(&str, &str); 24] = [
     ("worker", include_str!("../../shim/rpt_shim/worker.py")),
     ("dependencies", include_str!("../../shim/rpt_shim/dependencies.py")),
     ("rewritten", include_str!("../../shim/rpt_shim/rewritten.py")),
+    ("standing", include_str!("../../shim/rpt_shim/standing.py")),
     ("server", include_str!("../../shim/rpt_shim/server.py")),
     ("main", include_str!("../../shim/rpt_shim/main.py")),
 ];

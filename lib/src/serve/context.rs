@@ -1,0 +1,451 @@
+//! Owns one context: a repository, an interpreter, pytest's options and an environment, and
+//! the collection of them that is kept warm. Correct before warm: before a collection is
+//! used, everything it depended on is compared with the disk.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, TryLockError};
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::protocol::{Code, ContextStatus, Failure, RerunConfig};
+use super::unpoisoned;
+use crate::cli::PytestArgs;
+use crate::collect::Question;
+use crate::collect::held::{Held, Inventory, Stale, hold};
+use crate::interrupt::Interrupted;
+use crate::inventory::hex_digest;
+use crate::project::{FOLDER, HISTORY, HISTORY_VARIABLE};
+use crate::python::environment_digests;
+use crate::record::{CollectError, Test};
+use crate::run::Exec;
+use crate::server::{Place, Server};
+use crate::test_id::file_of;
+
+/// For how long a server that serves one client waits for it.
+const ONE_CLIENT_SECONDS: u32 = 30;
+
+/// How runs of a context are executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// In forks of the warm interpreter where that is safe.
+    Auto,
+    /// In forks of the warm interpreter.
+    Embedded,
+    /// In a fresh interpreter for each run.
+    Subprocess,
+}
+
+impl Mode {
+    /// The mode of that name; `None` for any other text.
+    pub(crate) fn of(name: Option<&str>) -> Option<Mode> {
+        match name {
+            None | Some("auto") => Some(Mode::Auto),
+            Some("embedded") => Some(Mode::Embedded),
+            Some("subprocess") => Some(Mode::Subprocess),
+            Some(_) => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Mode::Auto => "auto",
+            Mode::Embedded => "embedded",
+            Mode::Subprocess => "subprocess",
+        }
+    }
+
+    /// How workers are made.
+    pub(crate) fn exec(self) -> Exec {
+        if self == Mode::Embedded { Exec::Fork } else { Exec::Auto }
+    }
+}
+
+/// What makes a context the one it is.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
+    /// The repository, links followed, and the client's environment.
+    pub place: Place,
+    /// The interpreter.
+    pub python: PathBuf,
+    /// How runs are executed.
+    pub mode: Mode,
+    /// pytest's own options.
+    pub options: Vec<String>,
+}
+
+impl Identity {
+    /// The context's name: 24 hex digits of all that it is made of.
+    pub(crate) fn digest(&self) -> String {
+        use std::os::unix::ffi::OsStrExt;
+        let environment = environment_digests(self.place.environment.iter().cloned());
+        let mut parts: Vec<&[u8]> = vec![
+            self.place.folder.as_os_str().as_bytes(),
+            self.python.as_os_str().as_bytes(),
+            self.mode.name().as_bytes(),
+        ];
+        parts.extend(self.options.iter().map(String::as_bytes));
+        parts.extend(environment.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]));
+        hex_digest(parts, 12)
+    }
+}
+
+/// One context.
+pub(crate) struct Context {
+    pub id: String,
+    pub identity: Identity,
+    /// How many workers a run has that does not say; 0: as many as processors.
+    pub workers: Mutex<u32>,
+    /// How `run_with_rerun` runs failed tests again.
+    pub rerun: Mutex<RerunConfig>,
+    /// Tests that ended, and the time they took, in microseconds.
+    pub executed: (AtomicU64, AtomicU64),
+    state: Mutex<State>,
+    changed: Condvar,
+    /// Ends a collection that is going on.
+    interrupts: (Sender<Interrupted>, Receiver<Interrupted>),
+    /// Where the next server will listen.
+    sockets: PathBuf,
+    next_socket: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    warm: Option<Warm>,
+    /// Somebody collects.
+    busy: bool,
+    /// It was shut down.
+    closed: bool,
+}
+
+/// A collection that is kept.
+struct Warm {
+    inventory: Inventory,
+    /// In milliseconds since the epoch.
+    collected_at: u64,
+    errors: Vec<CollectError>,
+    server: Option<WarmServer>,
+}
+
+/// The process that collected.
+struct WarmServer {
+    server: Server,
+    socket: PathBuf,
+    /// It serves one client and ends.
+    once: bool,
+}
+
+/// What is known of a collection that holds.
+pub(crate) struct View {
+    pub hash: String,
+    pub node_count: u64,
+    pub collected_at: u64,
+    pub rootdir: String,
+}
+
+impl Context {
+    /// A context that has collected nothing yet. `sockets`: what its servers' sockets are
+    /// called, without a number.
+    pub(crate) fn new(id: String, identity: Identity, sockets: PathBuf) -> Context {
+        Context {
+            id,
+            identity,
+            workers: Mutex::new(0),
+            rerun: Mutex::default(),
+            executed: Default::default(),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            interrupts: crossbeam_channel::unbounded(),
+            sockets,
+            next_socket: AtomicU64::new(0),
+        }
+    }
+
+    fn pytest(&self) -> PytestArgs {
+        PytestArgs { pytest_args: self.identity.options.clone(), ..PytestArgs::default() }
+    }
+
+    fn question<'a>(&'a self, pytest: &'a PytestArgs) -> Question<'a> {
+        Question::elsewhere(pytest, self.identity.python.clone(), &self.identity.place)
+    }
+
+    /// The collection that holds now: the warm one where nothing it depended on changed,
+    /// else a new one. `force`: a new one in any case. Who comes while somebody collects
+    /// waits for that.
+    fn ready(&self, force: bool) -> Result<MutexGuard<'_, State>, Failure> {
+        let pytest = self.pytest();
+        let question = self.question(&pytest);
+        let mut state = unpoisoned(&self.state);
+        loop {
+            if state.closed {
+                return Err(not_found(&self.id));
+            }
+            if state.busy {
+                state = self.changed.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
+                continue;
+            }
+            let stale = match &mut state.warm {
+                _ if force => Stale::Changed(vec!["it was asked for".to_string()]),
+                Some(warm) if warm.errors.is_empty() => warm.inventory.stale(&question),
+                Some(_) => Stale::Changed(vec!["files could not be collected".to_string()]),
+                None => Stale::Changed(vec!["rpt-serve had none".to_string()]),
+            };
+            let reasons = match stale {
+                Stale::No => return Ok(state),
+                Stale::Doubtful => Vec::new(),
+                Stale::Changed(reasons) => reasons,
+            };
+            let before = state.warm.take().map(|warm| {
+                let head = warm.inventory.head().clone();
+                warm.end();
+                head
+            });
+            state.busy = true;
+            drop(state);
+            let held = hold(&question, (before, reasons), &self.interrupts.1);
+            let warm = held.map(|held| self.keep(held));
+            state = unpoisoned(&self.state);
+            state.busy = false;
+            self.changed.notify_all();
+            match warm {
+                Ok(warm) if state.closed => {
+                    warm.end();
+                    return Err(not_found(&self.id));
+                }
+                Ok(warm) => {
+                    state.warm = Some(warm);
+                    return Ok(state);
+                }
+                Err(error) => return Err(Failure::new(Code::CollectionFailed, format!("{error:#}"))),
+            }
+        }
+    }
+
+    /// Makes the server that collected wait for runs, where it can.
+    fn keep(&self, held: Held) -> Warm {
+        let Held { mut server, inventory } = held;
+        let collected = &server.collected;
+        let errors = collected.errors.clone();
+        let unsafe_here = self.identity.mode == Mode::Auto && !collected.fork_hazards.is_empty();
+        let serves = self.identity.mode != Mode::Subprocess && !unsafe_here && collected.refused.is_empty();
+        // What acts at the end of a session can be used once.
+        let once = collected.ends_itself || collected.listens || collected.has_summary;
+        let number = self.next_socket.fetch_add(1, Ordering::Relaxed);
+        let socket = PathBuf::from(format!("{}-{number}", self.sockets.display()));
+        let kept = if serves && (once || server.stay(&socket).is_ok()) {
+            Some(WarmServer { server, socket, once })
+        } else {
+            end_aside(server);
+            None
+        };
+        let collected_at = jiff::Timestamp::now().as_millisecond().max(0) as u64;
+        Warm { inventory, collected_at, errors, server: kept }
+    }
+
+    /// Collects where that is needed, or in any case.
+    pub(crate) fn collect(&self, force: bool) -> Result<u64, Failure> {
+        let state = self.ready(force)?;
+        let warm = whole(&state)?;
+        Ok(warm.inventory.head().node_count)
+    }
+
+    /// What holds now.
+    pub(crate) fn view(&self) -> Result<View, Failure> {
+        let state = self.ready(false)?;
+        Ok(whole(&state)?.view())
+    }
+
+    /// Where its runs are remembered.
+    pub(crate) fn store(&self) -> PathBuf {
+        let folder = &self.identity.place.folder;
+        if let Some(named) = self.identity.place.variable(HISTORY_VARIABLE).filter(|value| !value.is_empty()) {
+            return folder.join(named);
+        }
+        let warm = unpoisoned(&self.state).warm.as_ref().map(|warm| warm.inventory.head().rootdir.clone());
+        let default = |folder: &Path| folder.join(FOLDER).join(HISTORY);
+        match warm {
+            Some(rootdir) => default(Path::new(&rootdir)),
+            None => folder.ancestors().map(default).find(|store| store.exists()).unwrap_or_else(|| default(folder)),
+        }
+    }
+
+    /// The hash of the last collection; empty where there was none.
+    pub(crate) fn known_hash(&self) -> String {
+        let state = unpoisoned(&self.state);
+        state.warm.as_ref().map(|warm| warm.inventory.head().inventory_hash.clone()).unwrap_or_default()
+    }
+
+    /// All tests.
+    pub(crate) fn tests(&self) -> Result<(View, Vec<Test>), Failure> {
+        let state = self.ready(false)?;
+        let warm = whole(&state)?;
+        let tests = warm.inventory.tests().map_err(|error| Failure::internal(format!("{error:#}")))?;
+        Ok((warm.view(), tests))
+    }
+
+    /// The ids of the tests that `-k` and `-m` select.
+    pub(crate) fn select(&self, keyword: Option<String>, marker: Option<String>) -> Result<Vec<String>, Failure> {
+        let state = self.ready(false)?;
+        let warm = whole(&state)?;
+        let pytest = PytestArgs { keyword, marker, ..self.pytest() };
+        match warm.inventory.select(&self.question(&pytest), &self.interrupts.1) {
+            Ok(Ok(ids)) => Ok(ids),
+            Ok(Err(message)) => Err(Failure::invalid(message)),
+            Err(error) => Err(Failure::invalid(format!("{error:#}"))),
+        }
+    }
+
+    /// A server for one run of `ids` (none: all), and what holds now. Without a server the
+    /// run starts an interpreter of its own.
+    pub(crate) fn lease(&self, ids: &[String]) -> Result<(Option<PathBuf>, View), Failure> {
+        let mut state = self.ready(false)?;
+        let Some(warm) = &mut state.warm else {
+            return Err(Failure::internal("a collection was lost"));
+        };
+        // pytest collects the files that are named; what is wrong with others stops nothing.
+        let concerned = |error: &&CollectError| {
+            ids.is_empty() || ids.iter().any(|id| id.starts_with(&error.file_path) || file_of(id) == error.file_path)
+        };
+        if warm.errors.iter().any(|error| concerned(&error)) {
+            return Err(uncollected(warm.errors.iter().filter(concerned)));
+        }
+        let view = warm.view();
+        let Some(kept) = &mut warm.server else {
+            return Ok((None, view));
+        };
+        let socket = kept.socket.clone();
+        if !kept.once {
+            return Ok((Some(socket), view));
+        }
+        let waits = kept.server.linger(&kept.socket, ONE_CLIENT_SECONDS).is_ok();
+        if let Some(used) = warm.server.take() {
+            end_aside(used.server);
+        }
+        // The next one needs another.
+        if let Some(warm) = state.warm.take() {
+            warm.end();
+        }
+        Ok((waits.then_some(socket), view))
+    }
+
+    /// Collects where a run used up what there was, before somebody asks for it.
+    pub(crate) fn warm_again(&self) {
+        if unpoisoned(&self.state).warm.is_none() {
+            // Whoever asks is told what is wrong.
+            drop(self.ready(false));
+        }
+    }
+
+    /// What people are told of it. Does not wait for who uses it.
+    pub(crate) fn status(&self) -> ContextStatus {
+        let held = match self.state.try_lock() {
+            Ok(state) => Some(state),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        };
+        let (state, idle) = (held.as_deref(), State::default());
+        let (state, is_used) = (state.unwrap_or(&idle), state.is_none());
+        let pid = state.warm.as_ref().and_then(|warm| warm.server.as_ref()?.server.process.as_ref()).map(|it| it.pid());
+        ContextStatus {
+            context_id: self.id.clone(),
+            repo_path: self.identity.place.folder.display().to_string(),
+            python: self.identity.python.display().to_string(),
+            mode: self.identity.mode.name(),
+            state: match (&state.warm, state.busy) {
+                _ if is_used => "in use",
+                (_, true) => "collecting",
+                (Some(Warm { server: Some(_), .. }), _) => "warm",
+                (Some(_), _) => "cold",
+                (None, _) => "new",
+            },
+            node_count: state.warm.as_ref().map_or(0, |warm| warm.inventory.head().node_count),
+            server_pid: pid,
+            server_memory_kb: pid.and_then(super::memory_kb),
+        }
+    }
+
+    /// Ends it: its server goes, a collection is broken off.
+    pub(crate) fn close(&self) {
+        let mut state = unpoisoned(&self.state);
+        state.closed = true;
+        if state.busy {
+            // Whoever collects sees that it is closed, and this is how it comes to an end soon.
+            let _ = self.interrupts.0.send(Interrupted { signal: nix::sys::signal::Signal::SIGTERM, typed: false });
+        }
+        let warm = state.warm.take();
+        self.changed.notify_all();
+        drop(state);
+        if let Some(warm) = warm {
+            warm.end();
+        }
+    }
+}
+
+impl Warm {
+    fn view(&self) -> View {
+        let head = self.inventory.head();
+        View {
+            hash: head.inventory_hash.clone(),
+            node_count: head.node_count,
+            collected_at: self.collected_at,
+            rootdir: head.rootdir.clone(),
+        }
+    }
+
+    fn end(self) {
+        if let Some(kept) = self.server {
+            end_aside(kept.server);
+            // It does so itself, unless it was killed.
+            let _ = std::fs::remove_file(kept.socket);
+        }
+    }
+}
+
+/// Ends a server without waiting: while runs use forks of it, it stays to see their end.
+fn end_aside(server: Server) {
+    std::thread::spawn(move || server.end());
+}
+
+/// The collection, where every file could be collected.
+fn whole<'a>(state: &'a MutexGuard<'_, State>) -> Result<&'a Warm, Failure> {
+    let warm = state.warm.as_ref().ok_or_else(|| Failure::internal("a collection was lost"))?;
+    if warm.errors.is_empty() { Ok(warm) } else { Err(uncollected(warm.errors.iter())) }
+}
+
+fn uncollected<'a>(errors: impl Iterator<Item = &'a CollectError>) -> Failure {
+    let said: Vec<String> = errors.map(|error| format!("{}: {}", error.file_path, error.message)).collect();
+    Failure::new(Code::CollectionFailed, said.join("\n"))
+}
+
+/// There is no such context.
+pub(crate) fn not_found(id: &str) -> Failure {
+    let id = super::protocol::shortened(id);
+    Failure::new(Code::ContextNotFound, format!("there is no context {id:?}; init_context makes one"))
+}
+
+/// The variables of a process, as it was started with them. Linux only.
+pub(crate) fn environment_of(pid: i32) -> Option<Vec<(OsString, OsString)>> {
+    use std::os::unix::ffi::OsStringExt;
+    let bytes = std::fs::read(Path::new("/proc").join(pid.to_string()).join("environ")).ok()?;
+    let variables = bytes.split(|byte| *byte == 0).filter_map(|variable| {
+        let at = variable.iter().skip(1).position(|byte| *byte == b'=')? + 1;
+        let (name, value) = (&variable[..at], &variable[at + 1..]);
+        Some((OsString::from_vec(name.to_vec()), OsString::from_vec(value.to_vec())))
+    });
+    // As the C library has it: the first one counts.
+    let mut seen: HashMap<OsString, OsString> = HashMap::new();
+    for (name, value) in variables {
+        seen.entry(name).or_insert(value);
+    }
+    let mut variables: Vec<_> = seen.into_iter().collect();
+    variables.sort();
+    Some(variables)
+}
+
+/// Milliseconds since `began`.
+pub(crate) fn elapsed_ms(began: Instant) -> u64 {
+    began.elapsed().as_millis() as u64
+}
