@@ -40,6 +40,7 @@ mod run;
 mod serve;
 mod shard;
 mod sharing;
+mod terminal;
 mod timeout;
 mod verify;
 mod view;

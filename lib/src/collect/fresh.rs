@@ -21,6 +21,7 @@ use crate::inventory::store::{self, Key};
 use crate::inventory::watched::{Captured, Watched, capture};
 use crate::python_source::doubt::{differing_name, looks_differing};
 use crate::record::{CollectError, Collection, Kept, Record, Test};
+use crate::report::Collecting;
 use crate::server::{self, Collected, FullItem, Launch, Server, Watch};
 use crate::stream::{Form, OutputForm, Writer};
 
@@ -30,7 +31,10 @@ const LINGER_SECONDS: u32 = 5;
 
 /// Collects everything.
 pub(super) fn whole(question: &Question, known: Known, output: OutputForm, color: Color) -> anyhow::Result<Exit> {
-    let mut started = Started::new(question, Watch::Everything)?;
+    let collecting = Collecting::begin(true);
+    let started = Started::new(question, Watch::Everything);
+    drop(collecting);
+    let mut started = started?;
     let socket = waiting_place(question, &started.server);
     let form = form_of(output);
     let mut writer = Writer::new(std::io::stdout().lock(), form);

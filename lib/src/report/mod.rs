@@ -3,6 +3,7 @@
 
 mod flaky;
 pub mod github;
+mod line;
 pub mod outputs;
 mod progress;
 mod show;
@@ -17,6 +18,7 @@ use crate::outcome::Outcome;
 use crate::record::{CollectError, TestResult};
 use crate::server::{SkippedFile, Warning};
 use crate::tally::{Ending, Tally};
+pub use progress::Collecting;
 use progress::Progress;
 use show::{Kept, verbose_line};
 pub use show::{Show, Tb, letters};

@@ -145,7 +145,12 @@ impl<'a> Text<'a> {
         self.line("");
         let is_source = ["def ", "async def ", "class ", "@"].iter().any(|start| text.starts_with(start));
         let indent = if is_source { "    " } else { "" };
-        self.line(&format!("{indent}{}", text.trim_end()));
+        for (number, line) in text.trim_end().lines().enumerate() {
+            let indent = if number == 0 { indent } else { "" };
+            // As pytest has it: what went wrong is red.
+            let code = if line.starts_with("E  ") { BOLD_RED } else { "" };
+            self.painted(code, &format!("{indent}{line}"));
+        }
     }
 
     /// Equal warnings once, with the tests they came from.

@@ -50,7 +50,7 @@ use crate::interrupt::{self, Interrupted};
 use crate::project::{history_for_run, rootdir_option};
 use crate::python::{Context, find_python};
 use crate::record::CollectError;
-use crate::report::{Report, View};
+use crate::report::{Collecting, Report, View};
 use crate::server::{self, BriefItem, Collected, Launch, Protocol, Server, Watch};
 use crate::stream::{Form, OutputForm, Writer};
 use crate::tally::{Ending, Tally};
@@ -126,12 +126,15 @@ fn run_with(options: &RunOptions, given: Option<Given>) -> anyhow::Result<Exit> 
     }
     let python = find_python(options.pytest.python.as_deref(), &cwd).map_err(as_usage)?;
     let interrupts = interrupt::watch().context("cannot watch for signals")?;
+    let collecting =
+        Collecting::begin(!options.quiet && options.show.brief == 0 && options.workers != Workers::Exactly(0));
     let located = options.files.tell_places();
     let leased = lease.and_then(|socket| attach_to(&socket, located));
     let obtained = match leased {
         Some(obtained) => Ok(obtained),
         None => obtain_server(options, &request, &python, &cwd, (&interrupts, began)),
     };
+    drop(collecting);
     let mut server = match obtained {
         Ok(server) => server,
         Err(error) => match options.care.stopped_before(&error) {
