@@ -7,7 +7,7 @@ RUFF := .venvs/lint/bin/ruff
 export RUST_TEST_THREADS ?= 4
 
 # What no version of pytest makes a difference to.
-SAME_WITH_EVERY_PYTEST := plugins help recipes generated history order shard filters bad_input github quarantine
+SAME_WITH_EVERY_PYTEST := plugins help recipes terminal generated history order shard filters bad_input github quarantine
 OLDER := $(foreach module,$(SAME_WITH_EVERY_PYTEST),--skip $(module)::)
 
 .PHONY: demo test lint parity bench install venvs

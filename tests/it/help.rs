@@ -106,6 +106,7 @@ fn run_examples(program: &str) {
         }
     }
     assert!(ran >= 3, "{ran}");
+    project.assert_no_process_left();
 }
 
 /// The example with what only this project knows: ids of its runs, a day that has not passed, the
@@ -149,4 +150,9 @@ fn examples_of_rpt_run_work() {
 #[test]
 fn examples_of_rpt_history_work() {
     run_examples("rpt-history");
+}
+
+#[test]
+fn examples_of_rpt_serve_work() {
+    run_examples("rpt-serve");
 }

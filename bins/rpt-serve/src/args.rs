@@ -40,13 +40,18 @@ pub(crate) struct Args {
 
 const EXAMPLES: &str = "\
 Examples:
+  # until nobody needed it for an hour
   rpt-serve --detach --idle-timeout 3600
+  # messages and answers, one a line
   echo '{\"type\":\"ping\"}' | rpt-serve --connect
   rpt-serve --status
   rpt-serve --stop
 
-Exit codes: 0 fine, 3 internal error, 4 wrong arguments or a message that is none,
-5 no daemon runs.";
+Exit codes:
+  0  done
+  3  internal error
+  4  wrong arguments or a message that is none
+  5  no daemon runs";
 
 fn span(text: &str) -> Result<Duration, String> {
     let span = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
