@@ -6,10 +6,10 @@ use std::time::Duration;
 use clap::{ArgGroup, Parser};
 use rpt::serve::{ServeOptions, Task};
 
-/// Keep a suite collected, so that its tests start at once.
+/// Keeps a suite collected, so that its tests start at once.
 ///
-/// Answers requests: on stdin as JSON Lines or msgpack, or with --socket from any number of
-/// clients of this user. Each context (a repository, an interpreter, pytest's options, an
+/// Reads requests and writes answers: on stdin and stdout as JSON Lines or msgpack, or with
+/// --socket for any number of clients of this user. Each context (a repository, an interpreter, pytest's options, an
 /// environment) keeps the process that collected it; runs are forks of that process. Before
 /// one is used, everything the collection read is compared with the disk, and what changed
 /// is collected again.
