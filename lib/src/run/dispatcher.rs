@@ -231,6 +231,7 @@ impl State<'_> {
             Event::Server(Some(FromServer::Forked { worker, pid })) => {
                 if let Some(slot) = self.slots.iter_mut().rfind(|slot| slot.name == worker) {
                     slot.pid = Some(pid);
+                    self.run.policy.memory.watch_worker(pid);
                 }
             }
             Event::Server(Some(FromServer::Exited { pid, status, .. })) => {
@@ -248,7 +249,7 @@ impl State<'_> {
                     self.slots[index].kill_group();
                 }
             }
-            Event::SpawnReady(index, numbers) => self.spawn_ready(index, numbers),
+            Event::SpawnReady(index, pid, numbers) => self.spawn_ready(index, pid, numbers),
             Event::SpawnFailed(index, reason) => {
                 self.slots[index].keep_tail(reason.as_bytes());
                 self.exited(index, 0);
@@ -415,8 +416,10 @@ impl State<'_> {
         counts
     }
 
-    fn spawn_ready(&mut self, index: usize, numbers: Numbers) {
+    fn spawn_ready(&mut self, index: usize, pid: i32, numbers: Numbers) {
+        self.run.policy.memory.watch_worker(pid);
         let slot = &mut self.slots[index];
+        slot.pid = Some(pid);
         let missing: Vec<u32> =
             slot.backlog.iter().copied().filter(|item| !numbers.to_worker.contains_key(item)).collect();
         slot.backlog.retain(|item| numbers.to_worker.contains_key(item));
