@@ -483,9 +483,13 @@ impl State<'_> {
         } else if !died_in_test && !finished && self.stopped.is_none() {
             self.fruitless += u32::from(fruitless);
             self.run.sinks.report.note(&format!("{name} ended outside a test: {cause}"));
-            if back.is_empty() || self.fruitless >= FRUITLESS_LIMIT {
-                let last = tail.lines().next_back().unwrap_or_default();
-                self.stop(Ending::Broken { reason: format!("{name} ended outside a test ({cause}) {last}") });
+            let last = tail.lines().next_back().unwrap_or_default();
+            let reason = format!("{name} ended outside a test ({cause}) {last}");
+            if self.fruitless >= FRUITLESS_LIMIT {
+                self.stop(Ending::Broken { reason });
+            } else if back.is_empty() {
+                // No test is lost, but what its session had to do at its end is.
+                self.session_fault.get_or_insert(reason);
             }
         }
         if self.stopped.is_none() && matches!(self.run.host, Host::Here { .. }) && self.left > 0 {
