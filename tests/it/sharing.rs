@@ -426,8 +426,8 @@ fn a_set_up_command_that_fails_or_hangs_ends_the_run_before_it_begins() {
         ("echo no database here >&2; exit 7", &[] as &[&str], "failed: exit status: 7"),
         (
             "exec sleep 600",
-            &["--timeout-total", "5"],
-            "was still running: the run took longer than --timeout-total 5 s",
+            &["--timeout-total", "10"],
+            "was still running: the run took longer than --timeout-total 10 s",
         ),
         ("echo nonsense > $RPT_ENV", &[], "is not of the form NAME=value"),
     ] {
@@ -480,12 +480,12 @@ fn the_time_of_the_run_is_also_that_of_the_collection() {
         ("conftest.py", "tests/test_hangs.py::test_it", "loading plugins and conftests"),
     ] {
         let project = Project::empty().file("tests/test_hangs.py", "def test_it(): pass\n").file(file, hangs);
-        let output = project.command("rpt-run").args(["-n", "2", "--timeout-total", "5", "-q", asked]).run();
+        let output = project.command("rpt-run").args(["-n", "2", "--timeout-total", "10", "-q", asked]).run();
         output.assert_code(2);
         assert_totals_add_up(&output);
         let said: Vec<&str> = output.stderr().lines().filter(|line| line.contains(place)).collect();
         assert!(
-            said.iter().any(|line| line.contains("the run took longer than --timeout-total 5 s: pytest was still"))
+            said.iter().any(|line| line.contains("the run took longer than --timeout-total 10 s: pytest was still"))
         );
         if asked != "." {
             let cause = output.result("::test_it")["cause"].clone();
