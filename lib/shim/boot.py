@@ -41,6 +41,8 @@ def _boot():
         sys.modules["rpt_shim." + name] = module
         setattr(package, name, module)
         exec(compile(source, "<rpt>/%s.py" % name, "exec"), module.__dict__)
+        if name == "keeper" and not boot["settings"]["terminal"]:
+            module.keep(boot["settings"]["identity"] is not None)
         if name == "interpreter":
             # The modules after it import pytest.
             module.prepare(boot["settings"]["args"], fail)

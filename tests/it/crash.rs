@@ -240,3 +240,43 @@ fn a_test_cannot_speak_for_another() {
     assert!(output.stderr().contains("reported on an item that it was not running"), "{}", output.stderr());
     project.assert_nothing_left();
 }
+
+/// A worker that is through with its tests and dies before its session's end: no reason not to run
+/// the others, but no success.
+#[test]
+fn a_worker_that_dies_with_nothing_left_to_do_costs_no_test() {
+    for way in [&["-n", "2"] as &[&str], &["-n", "2", "--exec", "spawn"]] {
+        let project = Project::empty()
+            .file(
+                "conftest.py",
+                "import sys, time\n\
+                 def pytest_sessionfinish():\n\
+                 \x20   if getattr(sys, 'was_in_a', False): time.sleep(600)\n",
+            )
+            .file(
+                "test_a.py",
+                "import os, sys\n\
+                 def test_a():\n\
+                 \x20   sys.was_in_a = True\n\
+                 \x20   open('pid', 'w').write(str(os.getpid()))\n",
+            )
+            .file(
+                "test_b.py",
+                "import os, pytest, time\n\
+                 @pytest.mark.parametrize('n', range(20))\n\
+                 def test_b(n):\n\
+                 \x20   while not os.path.exists('go'): time.sleep(0.01)\n\
+                 \x20   if n == 0: os.kill(int(open('pid').read()), 9)\n\
+                 \x20   time.sleep(0.01)\n",
+            );
+        let mut run = project.command("rpt-run").args(way).args(["--dist", "file", "."]).start();
+        run.wait_for_line("test_a.py::test_a");
+        std::fs::write(project.path().join("go"), "").unwrap();
+        let output = run.finish();
+        output.assert_code(3);
+        assert_totals_add_up(&output);
+        assert_eq!(output.complete()["passed"], 21, "{way:?} {}", output.text());
+        assert!(output.stderr().contains("ended outside a test: crash: signal 9"), "{}", output.stderr());
+        project.assert_nothing_left();
+    }
+}

@@ -32,6 +32,13 @@ pub(crate) fn wait_until_gone(mark: &OsStr) -> Vec<String> {
     left
 }
 
+/// The ids of those that run `program`.
+pub(crate) fn living_pids(mark: &OsStr, program: &str) -> Vec<i32> {
+    let runs = |line: &String| line.split(' ').nth(1).is_some_and(|path| path.rsplit('/').next() == Some(program));
+    let lines = living(mark).into_iter().filter(runs);
+    lines.filter_map(|line| line.split(' ').next()?.parse().ok()).collect()
+}
+
 /// `pid command line` of every process that carries the mark. Empty where there is no /proc.
 pub(crate) fn living(mark: &OsStr) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };

@@ -309,6 +309,62 @@ fn an_interrupt_ends_a_serial_test() {
     }
 }
 
+/// A mark of rpt's own that says what it cannot say is no mark to be passed over.
+#[test]
+fn a_wrong_mark_is_named_with_its_test() {
+    for (mark, said) in [
+        ("rpt_uses('db', count=2)", "rpt_uses('db', count=2): it takes names, as in rpt_uses('db')"),
+        ("rpt_uses", "rpt_uses(): it takes names"),
+        ("rpt_exclusive(['server'])", "rpt_exclusive(['server']): it takes names, as in rpt_exclusive('db')"),
+        ("rpt_serial(True)", "rpt_serial(True): it takes nothing"),
+    ] {
+        let test = format!("import pytest\n@pytest.mark.{mark}\ndef test_it(): pass\n");
+        for workers in ["1", "2"] {
+            let project = Project::with_test(&test)
+                .file("rpt.toml", "[resources]\ndb = 2\n")
+                .file("test_other.py", "def test_other(): pass\n");
+            let output = project.command("rpt-run").args(["-n", workers, "."]).run();
+            output.assert_code(4);
+            output.assert_one_line(&["test_it.py::test_it: its mark ", said]);
+            assert_eq!(output.text(), "");
+            // Who did not ask for that test does not hear of it.
+            project.command("rpt-run").args(["-n", workers, "test_other.py"]).run().assert_code(0);
+            project.assert_nothing_left();
+        }
+    }
+}
+
+/// Names in the settings that match nothing are told, where a part of the suite is no reason for it.
+#[test]
+fn names_that_match_nothing_are_told() {
+    let project = Project::empty()
+        .file(
+            "rpt.toml",
+            "serial = ['./a/test_a.py', 'test_gone.py', 'a/test_a.py::test_gone']\nexclusive = ['servr']\n",
+        )
+        .file("a/test_a.py", "def test_a(): pass\n")
+        .file("b/test_b.py", "def test_b(): pass\n");
+    let gone = "serial names \"test_gone.py\", but there is no such file or folder";
+    let of_file = "serial names \"a/test_a.py::test_gone\", but no test of that file is it";
+    let fixture = "exclusive names \"servr\", but there is no such fixture";
+    for (line, told) in [
+        ("rpt-run -n 2 .", &[gone, of_file, fixture] as &[&str]),
+        ("rpt-collect | rpt-order | rpt-run -n 2", &[gone, of_file, fixture]),
+        ("rpt-collect a | rpt-run -n 2", &[gone, of_file]),
+        ("rpt-collect | grep -v test_b | rpt-run -n 2", &[gone, of_file]),
+        ("rpt-collect | rpt-shard --index 0 --total 2 --by hash | rpt-run -n 2", &[gone, of_file]),
+        ("rpt-run -n 2 b", &[gone]),
+        ("rpt-run -n 2 -k test_b .", &[gone, fixture]),
+        ("rpt-run -n 1 b", &[gone]),
+    ] {
+        let output = project.shell(line).run();
+        output.assert_code(0);
+        let said: Vec<&str> = output.stderr().lines().filter(|line| line.contains(" names ")).collect();
+        let matches = said.len() == told.len() && told.iter().zip(&said).all(|(part, line)| line.contains(part));
+        assert!(matches, "{line}: {said:#?}");
+    }
+}
+
 #[test]
 fn wrong_settings_are_named_with_what_is_allowed() {
     let test = "import pytest\n@pytest.mark.rpt_uses('db')\ndef test_it(): pass\n";
@@ -370,8 +426,8 @@ fn a_set_up_command_that_fails_or_hangs_ends_the_run_before_it_begins() {
         ("echo no database here >&2; exit 7", &[] as &[&str], "failed: exit status: 7"),
         (
             "exec sleep 600",
-            &["--timeout-total", "5"],
-            "was still running: the run took longer than --timeout-total 5 s",
+            &["--timeout-total", "10"],
+            "was still running: the run took longer than --timeout-total 10 s",
         ),
         ("echo nonsense > $RPT_ENV", &[], "is not of the form NAME=value"),
     ] {
@@ -424,12 +480,12 @@ fn the_time_of_the_run_is_also_that_of_the_collection() {
         ("conftest.py", "tests/test_hangs.py::test_it", "loading plugins and conftests"),
     ] {
         let project = Project::empty().file("tests/test_hangs.py", "def test_it(): pass\n").file(file, hangs);
-        let output = project.command("rpt-run").args(["-n", "2", "--timeout-total", "5", "-q", asked]).run();
+        let output = project.command("rpt-run").args(["-n", "2", "--timeout-total", "10", "-q", asked]).run();
         output.assert_code(2);
         assert_totals_add_up(&output);
         let said: Vec<&str> = output.stderr().lines().filter(|line| line.contains(place)).collect();
         assert!(
-            said.iter().any(|line| line.contains("the run took longer than --timeout-total 5 s: pytest was still"))
+            said.iter().any(|line| line.contains("the run took longer than --timeout-total 10 s: pytest was still"))
         );
         if asked != "." {
             let cause = output.result("::test_it")["cause"].clone();

@@ -207,13 +207,13 @@ fn the_time_of_a_run() {
          @pytest.mark.parametrize('n', range(4))\n\
          def test_slow(n): time.sleep(600)\n",
     );
-    let output = project.command("rpt-run").args(["-n", "2", "--timeout-total", "3", "."]).run();
+    let output = project.command("rpt-run").args(["-n", "2", "--timeout-total", "10", "."]).run();
     output.assert_code(2);
     assert_totals_add_up(&output);
     assert_eq!(output.result("::test_quick")["outcome"], "passed");
     assert_eq!(output.results().iter().filter(|(_, outcome)| outcome == "not_run").count(), 4);
     let cut_off = output.result("::test_slow[0]");
-    assert!(cut_off["cause"].as_str().unwrap().contains("--timeout-total 3 s"), "{cut_off}");
+    assert!(cut_off["cause"].as_str().unwrap().contains("--timeout-total 10 s"), "{cut_off}");
     assert!(cut_off["message"].as_str().unwrap().contains("in test_slow"), "{cut_off}");
     project.assert_nothing_left();
 }

@@ -91,39 +91,62 @@ fn a_history_that_cannot_be_written_costs_only_history() {
     assert!(output.said().iter().any(|line| line.contains("not remembered")), "{}", output.stderr());
 }
 
-/// Whichever process is killed, the run ends, nobody stays, and history is sound.
+/// Whichever process is killed, the run ends, nobody stays (not even what left the process's session),
+/// and history is sound: with forks, in a pipeline whose server has another parent, with interpreters
+/// of their own.
 #[test]
 fn whoever_is_killed_nobody_stays() {
-    for victim in ["rpt-run", "server", "worker"] {
-        let project = Project::with_test(
-            "import os, pytest, time\n\
-             @pytest.mark.parametrize('n', range(40))\n\
-             def test_it(n):\n\
-             \x20   open('worker', 'w').write(str(os.getpid()))\n\
-             \x20   open('server', 'w').write(str(os.getppid()))\n\
-             \x20   time.sleep(0.02)\n",
-        );
-        let mut run = project.command("rpt-run").args(["-n", "2", "."]).start();
-        run.wait_for_line("\"result\"");
-        if victim == "rpt-run" {
-            run.signal(Signal::SIGKILL);
-        } else {
-            let mut pid = None;
-            assert!(crate::process::poll(|| {
-                pid = project.read(victim).parse().ok();
-                pid.is_some()
-            }));
-            // It may have ended by itself meanwhile.
-            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.unwrap()), Signal::SIGKILL);
+    for (way, victims) in [
+        ("rpt-run -n 2 .", &["rpt-run", "server", "worker", "keeper"] as &[&str]),
+        ("rpt-collect . | rpt-run -n 2", &["rpt-run", "server", "worker", "keeper"]),
+        // What keeps a worker is its parent.
+        ("rpt-run -n 2 --exec spawn .", &["rpt-run", "server", "worker"]),
+    ] {
+        for victim in victims {
+            let project = Project::with_test(
+                "import os, pytest, subprocess, sys, time\n\
+                 def parent(pid): return open(f'/proc/{pid}/stat').read().rpartition(')')[2].split()[1]\n\
+                 @pytest.fixture(scope='module')\n\
+                 def daemon():\n\
+                 \x20   command = [sys.executable, '-S', '-c', 'import time; time.sleep(600)']\n\
+                 \x20   yield subprocess.Popen(command, start_new_session=True)\n\
+                 @pytest.mark.parametrize('n', range(40))\n\
+                 def test_it(n, daemon):\n\
+                 \x20   open('worker', 'w').write(str(os.getpid()))\n\
+                 \x20   open('server', 'w').write(str(os.getppid()))\n\
+                 \x20   if os.path.exists('/proc'): open('keeper', 'w').write(parent(os.getppid()))\n\
+                 \x20   time.sleep(0.02)\n",
+            );
+            let mut run = project.shell(&format!("exec {way}")).start();
+            run.wait_for_line("\"result\"");
+            let pids = match *victim {
+                "rpt-run" => crate::process::living_pids(&project.mark(), "rpt-run"),
+                "keeper" if !cfg!(target_os = "linux") => continue,
+                _ => {
+                    let mut pid = None;
+                    assert!(crate::process::poll(|| {
+                        pid = project.read(victim).parse().ok();
+                        pid.is_some()
+                    }));
+                    pid.into_iter().collect()
+                }
+            };
+            for pid in pids {
+                // It may have ended by itself meanwhile.
+                let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL);
+            }
+            let output = run.finish();
+            if *victim != "rpt-run" {
+                assert_totals_add_up(&output);
+                assert_eq!(output.results().len(), 40, "{victim} of {way}");
+            }
+            if *victim == "keeper" {
+                assert_eq!(output.complete()["passed"], 40, "{victim} of {way}");
+            }
+            project.assert_no_process_left();
+            let check = project.command("rpt-history").arg("check").run();
+            check.assert_code(0);
         }
-        let output = run.finish();
-        if victim != "rpt-run" {
-            assert_totals_add_up(&output);
-            assert_eq!(output.results().len(), 40);
-        }
-        project.assert_no_process_left();
-        let check = project.command("rpt-history").arg("check").run();
-        check.assert_code(0);
     }
 }
 

@@ -106,12 +106,24 @@ def of_item(found: dict[str, list[pytest.Mark]]) -> dict[str, Any] | None:
     for name, field in (("rpt_uses", "uses"), ("rpt_exclusive", "exclusive")):
         if name in found:
             # Those of the class and the module, too.
-            said[field] = sorted({wire.text(argument) for mark in found[name] for argument in mark.args})
-            if any(mark.kwargs or not mark.args for mark in found[name]):
-                said["problem"] = f"{name}: it takes names, as in {name}('db')"
+            names = {argument for mark in found[name] for argument in mark.args if isinstance(argument, str)}
+            said[field] = sorted(map(wire.text, names))
+            for mark in found[name]:
+                if mark.kwargs or not mark.args or not all(isinstance(one, str) and one for one in mark.args):
+                    said["misuse"] = f"{_written(mark)}: it takes names, as in {name}('db')"
     if "rpt_serial" in found:
         said["serial"] = True
+        for mark in found["rpt_serial"]:
+            if mark.kwargs or mark.args:
+                said["misuse"] = f"{_written(mark)}: it takes nothing"
     return {name: value for name, value in said.items() if value is not None} or None
+
+
+def _written(mark: pytest.Mark) -> str:
+    """A mark as it stands in the test's file."""
+    arguments = [repr(argument) for argument in mark.args]
+    arguments += [f"{name}={value!r}" for name, value in mark.kwargs.items()]
+    return wire.text(f"{mark.name}({', '.join(arguments)})")
 
 
 def _of_flaky(mark: pytest.Mark) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import os
 import signal
 import time
 
+_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 #: How long killed processes are waited for, in seconds.
@@ -16,13 +17,26 @@ PATIENCE = 5.0
 
 
 def adopt() -> bool:
-    """From now on processes below this one whose parent ends become its children.
-    The part of ctypes that is needed, without the twenty milliseconds that all of it takes."""
+    """From now on processes below this one whose parent ends become its children."""
+    return _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def die_with_parent() -> None:
+    """The kernel kills this process when its parent ends."""
+    parent = os.getppid()
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        # It ended meanwhile.
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _prctl(option: int, value: int) -> bool:
+    """The part of ctypes that is needed, without the twenty milliseconds that all of it takes."""
     try:
         import _ctypes
 
         prctl = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")
-        return bool(_ctypes.call_function(prctl, (_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)) == 0)
+        return bool(_ctypes.call_function(prctl, (option, int(value), 0, 0, 0)) == 0)
     except (ImportError, AttributeError, OSError, TypeError):
         return False
 

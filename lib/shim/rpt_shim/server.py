@@ -199,6 +199,7 @@ class Server:
         option = config.option
         return {
             "type": "collected",
+            "pid": os.getpid(),
             "count": len(session.items),
             "errors": self.errors,
             "skipped_files": self.skipped_files,
@@ -395,8 +396,11 @@ class Server:
             found = [relay.serialised(session.config, report, {}) for report in self.collected_reports]
             self.control.send({"reports": [json.dumps(report) for report in found]})
         elif operation == "fixtures":
-            known = self.shared if not request["exclusive"] else None
-            self.control.send({"fixtures": sharing.used(session, request["exclusive"]) if known is None else known})
+            if self.shared is not None and not request["exclusive"]:
+                used, unknown = self.shared, []
+            else:
+                used, unknown = sharing.used(session, request["exclusive"])
+            self.control.send({"fixtures": used, "unknown": unknown})
         elif operation == "dependencies":
             self._send_dependencies(session)
         elif operation == "selectors":
@@ -405,7 +409,7 @@ class Server:
             self._listen(session.config, request["socket"])
             self.greeting = self._collected(session)
             self.described = list(self._chunks(session, inventory.brief))
-            self.shared = sharing.used(session, [])
+            self.shared = sharing.used(session, [])[0]
             self.control.send({"type": "lingering"})
         elif operation == "linger":
             self._listen(session.config, request["socket"])

@@ -18,11 +18,11 @@ from rpt_shim import wire
 INSTALLED = {"site-packages", "dist-packages"}
 
 
-def used(session: pytest.Session, exclusive: Iterable[str]) -> list[list[Any]]:
+def used(session: pytest.Session, exclusive: Iterable[str]) -> tuple[list[list[Any]], list[str]]:
     """Fixtures and the items that use them: the fixture's name, whether it was named
     exclusive, and runs of items (the first one's number, how many). Of fixtures that
     are not exclusive, only those that a test can do without: an autouse fixture is
-    had by every worker."""
+    had by every worker. And the names among `exclusive` that no fixture has."""
     table = _definitions(session)
     named = set(exclusive)
     implied = _implied(session, table)
@@ -48,7 +48,8 @@ def used(session: pytest.Session, exclusive: Iterable[str]) -> list[list[Any]]:
             names = info.name2fixturedefs.keys() & wanted if info is not None else ()
             for place in {places[key] for name in names for key in _chain(info, name) if key in places}:
                 _add(entries[place][2], number)
-    return [[wire.text(name), is_exclusive, runs] for name, is_exclusive, runs in entries if runs]
+    told = [[wire.text(name), is_exclusive, runs] for name, is_exclusive, runs in entries if runs]
+    return told, sorted(named - table.keys())
 
 
 def _add(runs: list[list[int]], number: int) -> None:

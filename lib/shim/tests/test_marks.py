@@ -86,11 +86,21 @@ def test_marks_of_what_tests_share(briefs):
         def test_alone(): pass
         @pytest.mark.rpt_uses
         def test_nothing(): pass
+        @pytest.mark.rpt_uses("db", count=2)
+        def test_count(): pass
         @pytest.mark.rpt_uses(3)
         def test_number(): pass
+        @pytest.mark.rpt_serial("db")
+        def test_alone_with(): pass
+        @pytest.mark.rpt_exclusive(["a"])
+        def test_list(): pass
     """)
     server = {"exclusive": ["server"]}
     assert said["test_more"] == {**server, "uses": ["cache", "db"]}
     assert said["test_alone"] == {**server, "serial": True}
-    assert said["test_nothing"] == {**server, "uses": [], "problem": "rpt_uses: it takes names, as in rpt_uses('db')"}
-    assert said["test_number"] == {**server, "uses": ["3"]}
+    names = "it takes names, as in rpt_uses('db')"
+    assert said["test_nothing"] == {**server, "uses": [], "misuse": f"rpt_uses(): {names}"}
+    assert said["test_count"] == {**server, "uses": ["db"], "misuse": f"rpt_uses('db', count=2): {names}"}
+    assert said["test_number"] == {**server, "uses": [], "misuse": f"rpt_uses(3): {names}"}
+    assert said["test_alone_with"] == {**server, "serial": True, "misuse": "rpt_serial('db'): it takes nothing"}
+    assert said["test_list"]["misuse"] == "rpt_exclusive(['a']): it takes names, as in rpt_exclusive('db')"

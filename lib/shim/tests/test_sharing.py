@@ -39,7 +39,7 @@ def used(pytester):
         items, record = pytester.inline_genitems(path.parent)
         assert record.ret == 0
         found = {}
-        for name, is_exclusive, runs in sharing.used(items[0].session, exclusive):
+        for name, is_exclusive, runs in sharing.used(items[0].session, exclusive)[0]:
             tests = [items[first + place].name for first, count in runs for place in range(count)]
             found.setdefault(name, []).append((is_exclusive, tests))
         return found
@@ -126,3 +126,9 @@ def test_what_is_installed_is_not_of_the_project(pytester, used):
         """
     )
     assert told == {"near": [(False, ["test_a"])]}
+
+
+def test_a_name_that_no_fixture_has(pytester):
+    pytester.makeconftest(CONFTEST)
+    [item] = pytester.getitems("def test_a(): pass")
+    assert sharing.used(item.session, ["servr", "server", "tmp_path", "a"]) == ([], ["a", "servr"])

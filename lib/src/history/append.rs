@@ -143,6 +143,11 @@ impl RunWriter {
         })
     }
 
+    /// Its key in the store, and when the run began.
+    pub(super) fn key_and_start(&self) -> (i64, i64) {
+        (self.run, self.started_at_us)
+    }
+
     /// How many results were appended.
     pub(super) fn appended(&self) -> i64 {
         self.counts.iter().sum()
@@ -169,7 +174,8 @@ impl RunWriter {
         if let Some(there) = run_of_id(connection, run_id)? {
             complete_run(connection, there, end)?;
             delete_run(connection, self.run)?;
-            return rebuild(connection);
+            // Where nothing of it was written nothing was counted.
+            return if self.appended() == 0 { Ok(()) } else { rebuild(connection) };
         }
         connection.execute("UPDATE run SET run_id = ?2 WHERE run = ?1", params![self.run, run_id])?;
         complete_run(connection, self.run, end)?;

@@ -121,7 +121,7 @@ impl<'a> Current<'a> {
                     // The first to end is among the first that began.
                     head.started_at_us =
                         result.started_at.map_or_else(now_us, |seconds| (seconds * 1e6).round() as i64);
-                    Recorder::start(self.store, head.clone())
+                    Recorder::start_again(self.store, head.clone())
                 });
                 recorder.push(&result);
                 self.results += 1;

@@ -23,6 +23,7 @@ mod durations;
 mod export;
 pub mod failures;
 mod head;
+mod held;
 pub mod import;
 mod ingest;
 pub mod merge;
@@ -40,6 +41,7 @@ mod summaries;
 pub mod table;
 mod trail;
 pub mod trends;
+mod twin;
 pub mod upkeep;
 pub mod verdicts;
 

@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use super::append::{End, Entry, RunWriter};
 use super::canonical::{RunHasher, is_run_id};
 use super::store::{Identity, Store};
+use super::twin::Twin;
 use super::{HistoryError, RunHead, checkout, store};
 use crate::record::{RunComplete, TestResult};
 
@@ -55,8 +56,19 @@ enum Message {
 impl Recorder {
     /// Begins to remember a run in `store`. Returns at once.
     pub fn start(store: &Path, head: RunHead) -> Recorder {
+        Recorder::serve(Session::new(store.to_path_buf(), head))
+    }
+
+    /// The same for a run that the store may hold already: as long as it repeats one that is
+    /// there, nothing is written.
+    pub fn start_again(store: &Path, head: RunHead) -> Recorder {
+        let mut session = Session::new(store.to_path_buf(), head);
+        session.may_repeat = true;
+        Recorder::serve(session)
+    }
+
+    fn serve(session: Session) -> Recorder {
         let (to_thread, from_run) = crossbeam_channel::unbounded();
-        let session = Session::new(store.to_path_buf(), head);
         let thread = std::thread::Builder::new().name("history".to_string()).spawn(move || session.serve(&from_run));
         // Without a thread the channel is closed: results go nowhere, and finish says so.
         Recorder { to_thread: Some(to_thread), thread: thread.ok() }
@@ -121,10 +133,16 @@ struct Session {
     given_up: bool,
     hasher: RunHasher,
     pending: Vec<Entry>,
+    /// What comes may be there already.
+    may_repeat: bool,
+    /// The run that it repeats.
+    twin: Option<Twin>,
     /// Results that came, and those of them that the store holds.
     handed_over: usize,
     committed: usize,
     warning: Option<String>,
+    /// The time.
+    clock: Box<dyn FnMut() -> Instant + Send>,
     git: Option<duct::Handle>,
     /// What git said, until it is written.
     unwritten_dirty: Option<bool>,
@@ -139,9 +157,12 @@ impl Session {
             given_up: false,
             hasher: RunHasher::new(),
             pending: Vec::new(),
+            may_repeat: false,
+            twin: None,
             handed_over: 0,
             committed: 0,
             warning: None,
+            clock: Box::new(Instant::now),
             git: None,
             unwritten_dirty: None,
         }
@@ -167,7 +188,7 @@ impl Session {
                     self.hasher.push_canonical(&entry.canonical());
                     self.handed_over += 1;
                     self.pending.push(*entry);
-                    let now = Instant::now();
+                    let now = (self.clock)();
                     let deadline = *commit_at.get_or_insert(now + BATCH);
                     if !is_due(self.pending.len(), now, deadline) {
                         continue;
@@ -180,6 +201,7 @@ impl Session {
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
+                    self.may_repeat = false;
                     self.insist(Session::commit);
                     return;
                 }
@@ -196,6 +218,13 @@ impl Session {
             Some(totals) if is_run_id(&totals.run_id) => totals.run_id.clone(),
             _ => hasher.finish(&self.head),
         };
+        match self.twin.take_if(|twin| totals.is_some() && twin.run_id == run_id) {
+            Some(twin) => self.committed += twin.held.len() as usize,
+            None => {
+                self.may_repeat = false;
+                self.insist(Session::commit);
+            }
+        }
         if self.committed == self.handed_over {
             let end = totals.map(End::of);
             self.insist(|session| session.write(|connection, writer| writer.finish(connection, &run_id, end.as_ref())));
@@ -221,23 +250,51 @@ impl Session {
         if self.open.is_none() {
             self.open()?;
         }
-        if self.pending.is_empty() && self.unwritten_dirty.is_none() {
+        if self.may_repeat {
+            self.follow();
+        }
+        let different = if self.may_repeat { None } else { self.twin.take() };
+        if self.pending.is_empty() && self.unwritten_dirty.is_none() && different.is_none() {
             return Ok(());
         }
         let (pending, dirty) = (std::mem::take(&mut self.pending), self.unwritten_dirty);
         let written = self.write(|connection, writer| {
             dirty.map_or(Ok(()), |dirty| writer.set_dirty(connection, dirty))?;
+            if let Some(twin) = &different {
+                twin.held.each(|entries| writer.append(connection, entries))?;
+            }
             writer.append(connection, &pending)
         });
         if written.is_err() {
-            self.pending = pending;
+            (self.pending, self.twin) = (pending, different.or(self.twin.take()));
             return written;
         }
         self.unwritten_dirty = None;
         if self.open.is_some() {
-            self.committed += pending.len();
+            self.committed += pending.len() + different.map_or(0, |twin| twin.held.len() as usize);
         }
         Ok(())
+    }
+
+    /// Keeps back what is pending as long as it repeats a run of the store.
+    fn follow(&mut self) {
+        let (Some((store, writer)), Some(first)) = (&self.open, self.pending.first()) else {
+            return;
+        };
+        let connection = &store.connection;
+        if self.twin.is_none() {
+            // A store that cannot be read says so when it is written.
+            self.twin = Twin::of(connection, writer.key_and_start(), first).unwrap_or_default();
+        }
+        match &mut self.twin {
+            Some(twin) if self.pending.iter().all(|entry| twin.holds(connection, entry).unwrap_or(false)) => {
+                for entry in self.pending.drain(..) {
+                    // Without room for a file memory has it.
+                    let _ = twin.held.push(entry);
+                }
+            }
+            _ => self.may_repeat = false,
+        }
     }
 
     /// Tries to open the store and to begin the run in it.
@@ -271,6 +328,8 @@ impl Session {
             store.write(|transaction| RunWriter::begin(transaction, &self.head)).map_err(|error| (error, file))?;
         self.open = Some((store, writer));
         self.committed = 0;
+        // What it repeated is not in this store.
+        self.may_repeat &= self.twin.is_none();
         Ok(())
     }
 

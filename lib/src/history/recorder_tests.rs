@@ -204,9 +204,85 @@ fn git_says_whether_the_tree_is_clean() {
     }
 }
 
-/// Results that come without a pause are written all the same.
+/// A run of 300 tests as a stream brings it; `last` is the outcome of its last test. Without an id
+/// it is cut off.
+fn record_stream(store: &Path, last: Outcome, run_id: Option<&str>) -> Finished {
+    let recorder = Recorder::start_again(store, RunHead { started_at_us: 7, ..RunHead::default() });
+    for number in 0..300 {
+        let outcome = if number == 299 { last } else { Outcome::Passed };
+        let message = (number % 7 == 0).then(|| format!("said {number}"));
+        recorder.push(&TestResult { message, ..result(&format!("t{number}"), outcome) });
+    }
+    match run_id {
+        Some(run_id) => recorder.finish(&RunComplete { run_id: run_id.to_string(), ..RunComplete::default() }),
+        None => recorder.interrupt(),
+    }
+}
+
+/// What a run that is there already costs does not depend on what else is there: statistics that
+/// somebody changed would be made right by counting everything again.
+#[test]
+fn a_run_that_is_there_already_changes_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let store = root.path().join("h.db");
+    let [one, two, three] = ["1", "2", "3"].map(|digit| format!("sha256:{}", digit.repeat(64)));
+    assert!(record_stream(&store, Outcome::Passed, Some(&one)).remembered);
+    let other = Connection::open(&store).unwrap();
+    other.execute("DELETE FROM statistics WHERE test = (SELECT test FROM test WHERE node_id = 't5')", []).unwrap();
+    let again = record_stream(&store, Outcome::Passed, Some(&one));
+    assert_eq!(again, Finished { run_id: one.clone(), remembered: true, warnings: Vec::new() });
+    assert_eq!(state_and_total(&store), [(1, 300)]);
+    let summaries = read_summaries(&store).unwrap();
+    assert_eq!((summaries.len(), summaries.contains_key("t5"), summaries["t6"].total_runs), (299, false, 1));
+    // It repeats that run to its last result but one, or to its end under another id, or is cut off.
+    assert!(record_stream(&store, Outcome::Failed, Some(&two)).remembered);
+    assert!(record_stream(&store, Outcome::Passed, Some(&three)).remembered);
+    assert!(record_stream(&store, Outcome::Passed, None).remembered);
+    assert_eq!(state_and_total(&store), [(1, 300), (1, 300), (1, 300), (0, 300)]);
+    let summaries = read_summaries(&store).unwrap();
+    assert_eq!((summaries["t6"].total_runs, summaries["t299"].fail_count, summaries["t299"].total_runs), (4, 1, 4));
+}
+
+/// What a recorder has written whenever it looks at its clock, which goes on by `step` each time,
+/// while `count` results wait for it.
+fn written_at_each_look(count: usize, step: Duration) -> Vec<i64> {
+    let root = tempfile::tempdir().unwrap();
+    let store = root.path().join("h.db");
+    drop(Store::open(&store).unwrap());
+    let (to_thread, from_run) = crossbeam_channel::unbounded();
+    for number in 0..count {
+        let entry = Entry::of(&result(&format!("t{number}"), Outcome::Passed));
+        to_thread.send(Message::Result(Box::new(entry))).unwrap();
+    }
+    drop(to_thread);
+    let (seen, looks) = crossbeam_channel::unbounded();
+    let reader = Connection::open(&store).unwrap();
+    let mut now = Instant::now();
+    let clock = move || {
+        seen.send(reader.query_row("SELECT count(*) FROM result", [], |row| row.get(0)).unwrap()).unwrap();
+        now += step;
+        now
+    };
+    let mut session = Session::new(store, head());
+    session.clock = Box::new(clock);
+    session.serve(&from_run);
+    looks.iter().collect()
+}
+
+/// Results that come without a pause are written all the same: when their time has come, and when
+/// there are many.
 #[test]
 fn a_batch_ends_while_results_still_come() {
+    let looks = written_at_each_look(100, BATCH / 10);
+    assert!(looks.len() == 100 && looks[0] == 0 && looks[99] >= 80, "{looks:?}");
+    assert!(looks.windows(2).all(|pair| pair[1] - pair[0] <= 12), "{looks:?}");
+    let looks = written_at_each_look(BATCH_RESULTS + 10, Duration::ZERO);
+    assert!(looks[BATCH_RESULTS] >= BATCH_RESULTS as i64, "{looks:?}");
+}
+
+/// The rule.
+#[test]
+fn a_batch_is_due_by_time_and_by_number() {
     let began = Instant::now();
     let deadline = began + BATCH;
     assert!(!is_due(1, began, deadline) && !is_due(BATCH_RESULTS - 1, began, deadline));

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::cause::MemoryWatch;
 use super::deadline::{Timeout, took_too_long};
+use super::memory::MemoryWatch;
 use super::overdue::Limits;
 use super::policy::Policy;
 use super::retry::{Reruns, Retries};

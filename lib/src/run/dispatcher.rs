@@ -231,6 +231,7 @@ impl State<'_> {
             Event::Server(Some(FromServer::Forked { worker, pid })) => {
                 if let Some(slot) = self.slots.iter_mut().rfind(|slot| slot.name == worker) {
                     slot.pid = Some(pid);
+                    self.run.policy.memory.watch_worker(pid);
                 }
             }
             Event::Server(Some(FromServer::Exited { pid, status, .. })) => {
@@ -248,7 +249,7 @@ impl State<'_> {
                     self.slots[index].kill_group();
                 }
             }
-            Event::SpawnReady(index, numbers) => self.spawn_ready(index, numbers),
+            Event::SpawnReady(index, pid, numbers) => self.spawn_ready(index, pid, numbers),
             Event::SpawnFailed(index, reason) => {
                 self.slots[index].keep_tail(reason.as_bytes());
                 self.exited(index, 0);
@@ -415,8 +416,10 @@ impl State<'_> {
         counts
     }
 
-    fn spawn_ready(&mut self, index: usize, numbers: Numbers) {
+    fn spawn_ready(&mut self, index: usize, pid: i32, numbers: Numbers) {
+        self.run.policy.memory.watch_worker(pid);
         let slot = &mut self.slots[index];
+        slot.pid = Some(pid);
         let missing: Vec<u32> =
             slot.backlog.iter().copied().filter(|item| !numbers.to_worker.contains_key(item)).collect();
         slot.backlog.retain(|item| numbers.to_worker.contains_key(item));
@@ -480,9 +483,13 @@ impl State<'_> {
         } else if !died_in_test && !finished && self.stopped.is_none() {
             self.fruitless += u32::from(fruitless);
             self.run.sinks.report.note(&format!("{name} ended outside a test: {cause}"));
-            if back.is_empty() || self.fruitless >= FRUITLESS_LIMIT {
-                let last = tail.lines().next_back().unwrap_or_default();
-                self.stop(Ending::Broken { reason: format!("{name} ended outside a test ({cause}) {last}") });
+            let last = tail.lines().next_back().unwrap_or_default();
+            let reason = format!("{name} ended outside a test ({cause}) {last}");
+            if self.fruitless >= FRUITLESS_LIMIT {
+                self.stop(Ending::Broken { reason });
+            } else if back.is_empty() {
+                // No test is lost, but what its session had to do at its end is.
+                self.session_fault.get_or_insert(reason);
             }
         }
         if self.stopped.is_none() && matches!(self.run.host, Host::Here { .. }) && self.left > 0 {

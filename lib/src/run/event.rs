@@ -16,10 +16,10 @@ pub(super) enum Event {
     Output(usize, Vec<u8>),
     /// One of a worker's two pipes came to its end.
     Drained(usize),
-    /// A worker in an interpreter of its own has this process.
+    /// A worker in an interpreter of its own was started as this process.
     SpawnStarted(usize, i32),
-    /// It collected, and these are its numbers.
-    SpawnReady(usize, Numbers),
+    /// It collected, and these are its process and its numbers.
+    SpawnReady(usize, i32, Numbers),
     /// It could not be started.
     SpawnFailed(usize, String),
     /// A worker that this process started by itself ended with this wait status.

@@ -138,7 +138,7 @@ fn spawn(
     let fds = theirs.each_ref().map(AsFd::as_fd);
     server.writer.send(&Request::Run { identity: Some(identity.clone()), manner }, &fds)?;
     drop(theirs);
-    events.send(Event::SpawnReady(index, numbers))?;
+    events.send(Event::SpawnReady(index, server.collected.pid, numbers))?;
     if let Some(process) = server.process.take() {
         report_exit(index, process, events.clone());
     }

@@ -15,6 +15,7 @@ mod files;
 mod holding;
 mod host;
 mod kept;
+mod memory;
 mod message;
 mod needs;
 mod options;
@@ -33,6 +34,7 @@ mod stopping;
 mod stress;
 mod ties;
 mod together;
+mod unmatched;
 mod verify;
 mod ward;
 
@@ -165,9 +167,9 @@ fn run_with(options: &RunOptions, given: Option<Given>) -> anyhow::Result<Exit> 
     }
     let selection = Selection::of(&request, &items, &rootdir, &cwd);
     let store = (!options.no_history).then(|| history_for_run(options.history.clone(), &rootdir));
-    let (dist, workers) = (options.dist, share::count(options.workers));
+    let how = (options.dist, share::count(options.workers), request.is_whole(&rootdir, &cwd));
     let places = (&*rootdir, store.as_deref());
-    let sharing = match share::plan(&mut server.server, &items, &selection.order, (dist, workers), places) {
+    let sharing = match share::plan(&mut server.server, &items, &selection.order, how, places) {
         Ok(sharing) => sharing,
         Err(error) => {
             server.server.end();
@@ -455,6 +457,7 @@ impl<'a> Run<'a> {
         let ward = std::mem::take(&mut self.ward);
         let spared = orphans::adopt(process.as_ref().map(server::Started::pid));
         let sharing = std::mem::take(&mut self.sharing);
+        sharing.notes.iter().for_each(|note| sinks.report.note(note));
         let total = self.options.care.total_from(began);
         let environment = match prepare::prepare(&sharing.setup, Path::new(&collected.rootdir), &interrupts, total) {
             Ok(environment) => environment,

@@ -36,6 +36,10 @@ const MOST_STACKS: usize = 1 << 20;
 /// How often running tests are looked at.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// However short a test's limit is, a session may take so long to end: collecting garbage and what
+/// plugins have to do then took more than half a second on a machine that was busy.
+const SESSION_FLOOR: Duration = Duration::from_secs(5);
+
 /// The limits of a run.
 #[derive(Debug, Default)]
 pub(super) struct Limits {
@@ -227,7 +231,8 @@ impl State<'_> {
         }
     }
 
-    /// A worker that was told that nothing comes any more takes no longer to end than a test may.
+    /// A worker that was told that nothing comes any more takes no longer to end than a test may, or
+    /// than the end of a session takes on a busy machine.
     fn look_at_session(&mut self, index: usize, now: Instant) {
         let limits = &self.run.policy.limits;
         let limit = match allowance(limits.timeout, &limits.rules, None).limit {
@@ -235,6 +240,7 @@ impl State<'_> {
             Some(Limit::Fixed { said, .. }) => said,
             Some(Limit::Auto) => by_history(Vec::new()),
         };
+        let limit = limit.max(SESSION_FLOOR);
         let slot = &mut self.slots[index];
         if slot.is_open() {
             slot.watch.ending_since = None;

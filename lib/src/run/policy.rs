@@ -1,7 +1,7 @@
 //! Owns what a run does about tests that do not simply end: its limits, what the
 //! kernel says of memory, and after how many crashes it gives up.
 
-use super::cause::MemoryWatch;
+use super::memory::MemoryWatch;
 use super::overdue::Limits;
 
 /// How a run deals with trouble.

@@ -33,6 +33,8 @@ pub(super) struct Request {
     pub server: Option<String>,
     /// The collection that made the stream, where it was kept and nobody waits.
     pub kept: Option<KeptCollection>,
+    /// Where a stream says it: the arguments of the collection that made it, and how many tests that held.
+    pub listing: Option<(Vec<String>, u64)>,
     /// Errors of the collection that made the stream.
     pub collect_errors: Vec<CollectError>,
     /// Tests that collection deselected.
@@ -94,6 +96,7 @@ impl Request {
                     request.deselected += collection.deselected;
                     request.kept = KeptCollection::of(&collection);
                     request.rootdir = Some(collection.rootdir);
+                    request.listing = Some((collection.pytest_args, collection.node_count));
                     request.server = collection.server;
                 }
                 Kind::Started | Kind::RunComplete | Kind::Other => {}
@@ -129,6 +132,22 @@ impl Request {
             Some(rootdir) => PathBuf::from(rootdir),
             None => cwd.ancestors().find(|folder| folder.join(FOLDER).exists()).unwrap_or(cwd).to_path_buf(),
         }
+    }
+
+    /// Whether it asks for all that is below `rootdir`: then every file of the project was collected.
+    /// In doubt it does not.
+    pub(super) fn is_whole(&self, rootdir: &Path, cwd: &Path) -> bool {
+        let (Ok(rootdir), Ok(here)) = (rootdir.canonicalize(), cwd.canonicalize()) else {
+            return false;
+        };
+        let is_part = |path: &str| here.join(path).canonicalize().is_ok_and(|path| path != rootdir);
+        let arguments = match (&self.ids, &self.listing) {
+            (None, _) => &self.paths,
+            // Values of options may look like paths.
+            (Some(ids), Some((arguments, tests))) if ids.len() as u64 == *tests && self.shard.is_none() => arguments,
+            (Some(_), _) => return false,
+        };
+        here == rootdir && !arguments.iter().any(|argument| is_part(file_of(argument)))
     }
 
     /// Whether nothing at all is asked for.

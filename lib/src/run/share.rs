@@ -4,12 +4,13 @@
 use std::path::Path;
 
 use super::Workers;
-use super::ties::{Ties, add_marked, unknown_resource};
+use super::ties::{Ties, add_marked, misused, unknown_resource};
 use super::together::Load;
+use super::unmatched::{Extent, unmatched};
 use crate::cli::{Fault, as_usage, one_line};
 use crate::estimate::{Estimates, SetUp};
 use crate::history::{HistoryError, Store, read_summaries};
-use crate::server::{BriefItem, Server};
+use crate::server::{BriefItem, FixtureTable, Server};
 use crate::settings::{self, Dist, Settings};
 use crate::unit::Subject;
 
@@ -22,31 +23,48 @@ pub(super) struct Sharing {
     pub times: Vec<u64>,
     /// Commands to run before the first test.
     pub setup: Vec<String>,
+    /// For people: names in the settings that match nothing.
+    pub notes: Vec<String>,
 }
 
 /// Reads what the project at `rootdir` says, and asks the server who uses which fixture.
-/// `workers`: how many there will be; where it is one, nothing can collide.
+/// `workers`: how many there will be; where it is one, nothing can collide. `is_whole`: every
+/// file of the project was collected.
 pub(super) fn plan(
     server: &mut Server,
     items: &[BriefItem],
     order: &[u32],
-    (dist, workers): (Option<Dist>, usize),
+    (dist, workers, is_whole): (Option<Dist>, usize, bool),
     (rootdir, store): (&Path, Option<&Path>),
 ) -> anyhow::Result<Sharing> {
     let settings = settings::read(rootdir).map_err(as_usage)?;
-    if let Some((test, name)) = unknown_resource(items, order, &settings) {
-        return Err(unknown(&test.node_id, name, &settings).into());
+    if let Some((test, problem)) = misused(items, order) {
+        return Err(Fault::usage(format!("{}: its mark {}", one_line(&test.node_id), one_line(problem))).into());
     }
+    if let Some((test, name)) = unknown_resource(items, order, &settings) {
+        return Err(unknown_to(&test.node_id, name, &settings).into());
+    }
+    let files_are_whole = server.collected.deselected == 0;
+    let notes = |unknown_fixtures: &[String]| {
+        if settings.serial.is_empty() && settings.exclusive.is_empty() {
+            return Vec::new();
+        }
+        let ids: Vec<&str> = items.iter().map(|item| &*item.node_id).collect();
+        unmatched(&settings, &ids, Extent { files_are_whole, is_whole, unknown_fixtures }, |path| {
+            rootdir.join(path).exists()
+        })
+    };
     let setup = settings.setup.clone();
     if workers < 2 {
-        return Ok(Sharing { setup, ..Sharing::default() });
+        return Ok(Sharing { setup, notes: notes(&[]), ..Sharing::default() });
     }
     let dist = dist.or(settings.dist).unwrap_or_default();
     let marks = order.iter().filter_map(|&item| items[item as usize].marks.as_deref());
     let mut exclusive: Vec<String> = marks.flat_map(|marks| marks.exclusive.iter().cloned()).collect();
     exclusive.extend(settings.exclusive.iter().cloned());
     let asks = matches!(dist, Dist::Auto | Dist::Fixture);
-    let mut fixtures = if asks || !exclusive.is_empty() { server.fixtures(exclusive)? } else { Vec::new() };
+    let FixtureTable { mut fixtures, unknown } =
+        if asks || !exclusive.is_empty() { server.fixtures(exclusive)? } else { FixtureTable::default() };
     fixtures.retain(|fixture| asks || fixture.is_exclusive);
     add_marked(&mut fixtures, items, order);
     let is_grouped = |&item: &u32| items[item as usize].group.is_some();
@@ -57,7 +75,7 @@ pub(super) fn plan(
     let time = |item: u32| times.get(item as usize).copied().unwrap_or(1);
     let load = Load { time: &time, order, workers, session };
     let ties = Ties::of(items, &load, &fixtures, &settings, dist);
-    Ok(Sharing { ties, times, setup })
+    Ok(Sharing { ties, times, setup, notes: notes(&unknown) })
 }
 
 /// What each item takes, and what a worker pays for the session, in microseconds; all the
@@ -87,7 +105,7 @@ fn expected(items: &[BriefItem], order: &[u32], store: Option<&Path>) -> Result<
     Ok((times, estimates.session_us()))
 }
 
-fn unknown(node_id: &str, name: &str, settings: &Settings) -> Fault {
+fn unknown_to(node_id: &str, name: &str, settings: &Settings) -> Fault {
     let known: Vec<&str> = settings.resources.keys().map(String::as_str).collect();
     let place = match settings.place.as_str() {
         "" => "neither rpt.toml nor [tool.rpt] of pyproject.toml names any".to_string(),

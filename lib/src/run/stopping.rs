@@ -44,15 +44,23 @@ impl State<'_> {
         if self.left == 0 && self.slots.iter().all(Slot::is_over) {
             return;
         }
+        if !self.run.host.is_shared() {
+            return;
+        }
+        let reason = match self.run.policy.memory.evidence() {
+            Some(evidence) => format!("the fork server ended, out of memory: {evidence}"),
+            None => "the fork server ended".to_string(),
+        };
+        let ending = Ending::Broken { reason };
         for index in 0..self.slots.len() {
-            if self.slots[index].status.is_none() && self.run.host.is_shared() {
+            if self.slots[index].status.is_none() {
                 self.slots[index].kill_group();
-                self.stop(Ending::Broken { reason: "the fork server ended".into() });
+                self.stop(ending.clone());
                 self.exited(index, Signal::SIGKILL as i32);
             }
         }
-        if self.run.host.is_shared() && self.left > 0 {
-            self.stop(Ending::Broken { reason: "the fork server ended".into() });
+        if self.left > 0 {
+            self.stop(ending);
         }
     }
 

@@ -152,6 +152,12 @@ pub(super) fn unknown_resource<'a>(
     })
 }
 
+/// A test whose mark of rpt's own says what it cannot say: its item, and what is wrong.
+pub(super) fn misused<'a>(items: &'a [BriefItem], order: &[u32]) -> Option<(&'a BriefItem, &'a str)> {
+    let mut requested = order.iter().map(|&item| &items[item as usize]);
+    requested.find_map(|item| Some((item, item.marks.as_deref()?.misuse.as_deref()?)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -348,7 +348,8 @@ impl Context {
         };
         let (state, idle) = (held.as_deref(), State::default());
         let (state, is_used) = (state.unwrap_or(&idle), state.is_none());
-        let pid = state.warm.as_ref().and_then(|warm| warm.server.as_ref()?.server.process.as_ref()).map(|it| it.pid());
+        let server = state.warm.as_ref().and_then(|warm| warm.server.as_ref());
+        let pid = server.and_then(|warm| u32::try_from(warm.server.collected.pid).ok());
         ContextStatus {
             context_id: self.id.clone(),
             repo_path: self.identity.place.folder.display().to_string(),

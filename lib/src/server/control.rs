@@ -192,6 +192,8 @@ pub enum FromServer {
 /// What a server collected.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Collected {
+    /// The process that collected, which may be a child of the one that was started.
+    pub pid: i32,
     /// How many items.
     pub count: usize,
     /// What could not be collected.

@@ -425,10 +425,9 @@ impl Server {
 
     /// Which items use fixtures that are set up once for many files: those of the project
     /// of session and package scope that are not autouse, and those named `exclusive`.
-    pub fn fixtures(&mut self, exclusive: Vec<String>) -> Result<Vec<UsedFixture>, ServerError> {
+    pub fn fixtures(&mut self, exclusive: Vec<String>) -> Result<FixtureTable, ServerError> {
         self.writer.send(&Request::Fixtures { exclusive }, &[])?;
-        let FixtureTable { fixtures } = self.reader.message()?;
-        Ok(fixtures)
+        self.reader.message()
     }
 
     /// Asks for all items with everything pytest knows; read them with
@@ -496,10 +495,13 @@ struct SelectorTable {
     selectors: Vec<Selector>,
 }
 
-/// The answer to [`Request::Fixtures`].
-#[derive(Deserialize)]
-struct FixtureTable {
-    fixtures: Vec<UsedFixture>,
+/// What is known of fixtures that are set up once for many files.
+#[derive(Debug, Default, Deserialize)]
+pub struct FixtureTable {
+    /// Those that some item uses.
+    pub fixtures: Vec<UsedFixture>,
+    /// Names that were asked for and that nothing collected defines.
+    pub unknown: Vec<String>,
 }
 
 /// An item as running needs it.

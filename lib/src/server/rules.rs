@@ -45,6 +45,8 @@ pub struct Marks {
     pub exclusive: Vec<String>,
     /// `rpt_serial`: it runs alone.
     pub serial: bool,
-    /// A mark that cannot be read, and why.
+    /// A mark of another tool's that cannot be read, and why: it is as if it were not there.
     pub problem: Option<String>,
+    /// A mark of rpt's own that says what it cannot say, and what it can.
+    pub misuse: Option<String>,
 }

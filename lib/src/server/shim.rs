@@ -9,7 +9,9 @@ use super::{Launch, Watch};
 pub(super) const BOOT: &str = include_str!("../../shim/boot.py");
 
 /// The shim's modules in the order in which they may import each other.
-const MODULES: [(&str, &str); 25] = [
+const MODULES: [(&str, &str); 26] = [
+    ("orphans", include_str!("../../shim/rpt_shim/orphans.py")),
+    ("keeper", include_str!("../../shim/rpt_shim/keeper.py")),
     ("interpreter", include_str!("../../shim/rpt_shim/interpreter.py")),
     ("wire", include_str!("../../shim/rpt_shim/wire.py")),
     ("marks", include_str!("../../shim/rpt_shim/marks.py")),
@@ -22,7 +24,6 @@ const MODULES: [(&str, &str); 25] = [
     ("identity", include_str!("../../shim/rpt_shim/identity.py")),
     ("cache", include_str!("../../shim/rpt_shim/cache.py")),
     ("board", include_str!("../../shim/rpt_shim/board.py")),
-    ("orphans", include_str!("../../shim/rpt_shim/orphans.py")),
     ("leaks", include_str!("../../shim/rpt_shim/leaks.py")),
     ("stacks", include_str!("../../shim/rpt_shim/stacks.py")),
     ("quiet", include_str!("../../shim/rpt_shim/quiet.py")),
@@ -55,6 +56,8 @@ struct Settings<'a> {
     only: Option<&'a [String]>,
     /// The descriptor of the page on which it notes what it collects.
     board: i32,
+    /// The user's terminal is its own: signals typed there reach it by themselves.
+    terminal: bool,
 }
 
 /// The boot message for a process that is started so, at `began` in seconds since the epoch.
@@ -71,6 +74,7 @@ pub(super) fn boot<'a>(launch: &Launch<'a>, began: f64, board: i32) -> Boot<'a> 
         watched_since,
         only,
         board,
+        terminal: launch.terminal,
     };
     Boot { modules: MODULES, settings }
 }

@@ -122,7 +122,11 @@ impl Settings {
                 }
                 "exclusive" => settings.exclusive = texts(key, value, "a list of names of fixtures")?,
                 "resources" => settings.resources = resources(value)?,
-                "serial" => settings.serial = texts(key, value, "a list of node ids")?,
+                "serial" => {
+                    let ids = texts(key, value, "a list of node ids")?;
+                    // As a shell completes them.
+                    settings.serial = ids.iter().map(|id| id.trim_start_matches("./").to_string()).collect();
+                }
                 "setup" => settings.setup = texts(key, value, "a list of commands")?,
                 _ => return Err(FormatError::Key { key: key.clone() }),
             }
@@ -183,6 +187,7 @@ mod tests {
             ["t/slow/a.py::f", "t/slower.py::f", "t/a.py::test_x[1]", "t/a.py::test_y"].map(|id| own.is_serial(id)),
             [true, false, true, false]
         );
+        assert!(Settings::parse("serial = [\"./t/a.py\"]").unwrap().is_serial("t/a.py::f"));
         assert_eq!(Settings::parse(""), Ok(Settings::default()));
         for without in ["", "[tool.ruff]\n", "# rpt\n[tool]\n", "[rpt]\nx = 1\n"] {
             assert_eq!(Settings::parse_pyproject(without), Ok(None), "{without}");

@@ -1,47 +1,27 @@
 //! Owns putting one run into the store whole or not at all, and only once.
 
-use std::fs::File;
-use std::io::{BufReader, BufWriter, Seek, Write};
-
 use rusqlite::{Connection, params};
 
 use super::super::RunHead;
 use super::super::append::{End, Entry, RunWriter, complete_run, run_of_id};
 use super::super::canonical::RunHasher;
+use super::super::held::Held;
 use super::super::runs::run_id_of;
 use super::super::store::Store;
 use super::{ImportError, Imported};
-
-/// So many results are held in memory. More of them, or longer ones, wait in a temporary file:
-/// the store is locked only while the run is written, however slowly its file is read.
-const HELD_RESULTS: usize = 20_000;
-
-/// The same, by the length of their texts.
-const HELD_BYTES: usize = 8 << 20;
-
-/// How many results of a temporary file are written at a time.
-const CHUNK: u64 = 4096;
 
 /// A run that is coming in: nothing of it is in the store before it is finished.
 #[derive(Default)]
 pub(super) struct RunImport {
     hasher: RunHasher,
-    held: Vec<Entry>,
-    held_bytes: usize,
-    spill: Option<BufWriter<File>>,
-    results: u64,
+    /// The store is locked only while the run is written, however slowly its file is read.
+    held: Held,
 }
 
 impl RunImport {
     pub(super) fn push(&mut self, entry: Entry) -> Result<(), ImportError> {
         self.hasher.push_canonical(&entry.canonical());
-        self.held_bytes += entry.text_bytes();
-        self.held.push(entry);
-        self.results += 1;
-        if self.held.len() < HELD_RESULTS && self.held_bytes < HELD_BYTES {
-            return Ok(());
-        }
-        self.spill().map_err(ImportError::Spill)
+        self.held.push(entry).map_err(ImportError::Spill)
     }
 
     /// Puts the run into the store, all of it or nothing. `end` is `None` for a run that was cut
@@ -55,8 +35,7 @@ impl RunImport {
         imported: &mut Imported,
     ) -> Result<(), ImportError> {
         let run_id = run_id.unwrap_or_else(|| std::mem::take(&mut self.hasher).finish(head));
-        let mut spilled = self.spilled().map_err(ImportError::Spill)?;
-        let results = self.results;
+        let results = self.held.len();
         let is_new = store.write(|connection| {
             if let Some(there) = there(connection, &run_id, head, results)? {
                 connection.execute("UPDATE run SET run_id = ?2 WHERE run = ?1", params![there, run_id])?;
@@ -64,17 +43,7 @@ impl RunImport {
                 return Ok(false);
             }
             let mut writer = RunWriter::begin(connection, head)?;
-            if let Some(file) = &mut spilled {
-                let mut left = results - self.held.len() as u64;
-                while left > 0 {
-                    let count = left.min(CHUNK);
-                    let chunk: Result<Vec<Entry>, _> = (0..count).map(|_| rmp_serde::from_read(&mut *file)).collect();
-                    let unreadable = |error| rusqlite::Error::ToSqlConversionFailure(Box::new(error));
-                    writer.append(connection, &chunk.map_err(unreadable)?)?;
-                    left -= count;
-                }
-            }
-            writer.append(connection, &self.held)?;
+            self.held.each(|entries| writer.append(connection, entries))?;
             writer.finish(connection, &run_id, end)?;
             Ok(true)
         })?;
@@ -85,29 +54,6 @@ impl RunImport {
             imported.already_there += 1;
         }
         Ok(())
-    }
-
-    /// Moves what is held into the temporary file.
-    fn spill(&mut self) -> std::io::Result<()> {
-        let file = match &mut self.spill {
-            Some(file) => file,
-            None => self.spill.insert(BufWriter::new(tempfile::tempfile()?)),
-        };
-        for entry in self.held.drain(..) {
-            file.write_all(&rmp_serde::to_vec(&entry).map_err(std::io::Error::other)?)?;
-        }
-        self.held_bytes = 0;
-        Ok(())
-    }
-
-    /// The temporary file, from its begin.
-    fn spilled(&mut self) -> std::io::Result<Option<BufReader<File>>> {
-        let Some(file) = self.spill.take() else {
-            return Ok(None);
-        };
-        let mut file = file.into_inner().map_err(|error| error.into_error())?;
-        file.rewind()?;
-        Ok(Some(BufReader::new(file)))
     }
 }
 
