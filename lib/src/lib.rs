@@ -13,6 +13,7 @@ pub mod history;
 pub mod interrupt;
 pub mod inventory;
 pub mod junit;
+pub mod link;
 pub mod order;
 pub mod outcome;
 pub mod project;

@@ -6,6 +6,7 @@ mod client;
 mod known;
 mod life;
 mod runs;
+mod shared;
 mod stale;
 
 use serde_json::{Value, json};

@@ -26,6 +26,9 @@ struct Args {
     /// Collect with pytest, whatever was kept of an earlier collection
     #[arg(long, conflicts_with_all = ["why", "verify"])]
     force: bool,
+    /// Do not ask a daemon (rpt-serve) that runs
+    #[arg(long)]
+    no_serve: bool,
     /// Compare what was kept with a fresh collection; exit 1 with the difference
     #[arg(long, conflicts_with = "why")]
     verify: bool,
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
             format: args.format,
             color: args.color,
             force: args.force,
+            serve: !args.no_serve,
             verify: args.verify,
             why: args.why,
         })

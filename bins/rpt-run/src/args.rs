@@ -32,6 +32,9 @@ pub(crate) struct Args {
     /// Stop after N failures [default: as pytest is configured]
     #[arg(long, value_name = "N")]
     maxfail: Option<u32>,
+    /// Do not use a daemon (rpt-serve) that runs
+    #[arg(long)]
+    no_serve: bool,
     /// How workers are made
     #[arg(long, value_enum, default_value_t, value_name = "HOW")]
     exec: Exec,
@@ -118,6 +121,7 @@ impl From<Args> for RunOptions {
             pytest: args.pytest,
             workers: args.workers,
             maxfail: if args.exitfirst { Some(1) } else { args.maxfail },
+            serve: !args.no_serve,
             exec: args.exec,
             dist: args.share.dist,
             protocol: args.protocol,

@@ -11,8 +11,9 @@ mod listing;
 mod question;
 mod verify;
 
-use crate::cli::{Color, Format, PytestArgs};
+use crate::cli::{Color, Format, PytestArgs, say};
 use crate::exit::Exit;
+use crate::link::{self, Leased, Wanted};
 use crate::stream::{Form, OutputForm};
 use kept::Finding;
 pub(crate) use question::Question;
@@ -26,6 +27,8 @@ pub struct CollectOptions {
     pub format: Option<Format>,
     /// Colours of the text view.
     pub color: Color,
+    /// Ask a daemon that runs.
+    pub serve: bool,
     /// Collect, whatever was kept.
     pub force: bool,
     /// Compare what was kept with a fresh collection.
@@ -49,7 +52,15 @@ pub fn collect(options: &CollectOptions) -> anyhow::Result<Exit> {
     {
         return listing.write(output, options.color);
     }
-    let known = match kept::look(&question, options.force)? {
+    let mut found = kept::look(&question, options.force)?;
+    if options.serve && !options.force && !matches!(found, Finding::Holds(_)) && asks_for_all(&question) {
+        match link::lease(&question.cwd, &question.python, &question.args, Wanted::Listing) {
+            Leased::Listing => found = kept::look(&question, false)?,
+            Leased::Died => say("rpt-collect: the daemon ended while it was asked: going on without it"),
+            Leased::Server(_) | Leased::Nothing => {}
+        }
+    }
+    let known = match found {
         Finding::Holds(listing) => return listing.write(output, options.color),
         Finding::Part(part) => match alone::collect(&question, &part, output, options.color)? {
             alone::Outcome::Written(exit) => return Ok(exit),
@@ -58,6 +69,12 @@ pub fn collect(options: &CollectOptions) -> anyhow::Result<Exit> {
         Finding::Collect(known) => known,
     };
     fresh::whole(&question, known, output, options.color)
+}
+
+/// Whether the whole suite is asked for, as a daemon keeps it.
+fn asks_for_all(question: &Question) -> bool {
+    let pytest = question.pytest;
+    pytest.paths.is_empty() && pytest.keyword.is_none() && pytest.marker.is_none()
 }
 
 /// The exit code of a listing.

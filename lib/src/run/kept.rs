@@ -40,6 +40,11 @@ impl KeptCollection {
         kept.map(|kept| KeptCollection { kept, args: pytest_args, tests: node_count, rootdir })
     }
 
+    /// pytest's options of that collection, for a run in `context` that takes them.
+    pub(super) fn options_for(&self, context: &Context) -> Option<Vec<String>> {
+        self.is_for(context).then(|| self.kept.options.clone())
+    }
+
     fn of_head(head: Head) -> KeptCollection {
         KeptCollection { kept: head.kept, args: head.pytest_args, tests: head.node_count, rootdir: head.rootdir }
     }

@@ -37,6 +37,7 @@ mod together;
 mod unmatched;
 mod verify;
 mod ward;
+mod warm;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -110,7 +111,7 @@ fn run_with(options: &RunOptions, given: Option<Given>) -> anyhow::Result<Exit> 
     let replayed = again.as_ref().map(|again| again.options(options));
     let options = replayed.as_ref().unwrap_or(options);
     let mut lease = None;
-    let request = match (&again, given) {
+    let mut request = match (&again, given) {
         (Some(again), _) => again.request(),
         (None, Some(given)) => {
             lease = given.server;
@@ -134,7 +135,7 @@ fn run_with(options: &RunOptions, given: Option<Given>) -> anyhow::Result<Exit> 
     let leased = lease.and_then(|socket| attach_to(&socket, located));
     let obtained = match leased {
         Some(obtained) => Ok(obtained),
-        None => obtain_server(options, &request, &python, &cwd, (&interrupts, began)),
+        None => obtain_server(options, &mut request, &python, &cwd, (&interrupts, began)),
     };
     drop(collecting);
     let mut server = match obtained {
@@ -227,14 +228,15 @@ fn attach_to(socket: &Path, located: bool) -> Option<Obtained> {
 /// holds every test asked for; else a new one.
 fn obtain_server(
     options: &RunOptions,
-    request: &Request,
+    request: &mut Request,
     python: &Path,
     cwd: &Path,
     (interrupts, began): (&Receiver<Interrupted>, Instant),
 ) -> anyhow::Result<Obtained> {
     let until = options.care.timeout_total.and_then(|span| began.checked_add(span));
     let unfiltered = options.pytest.keyword.is_none() && options.pytest.marker.is_none();
-    if request.piped && request.environment.is_empty() && unfiltered && options.workers != Workers::Exactly(0) {
+    let joins = request.piped && request.environment.is_empty() && unfiltered && options.workers != Workers::Exactly(0);
+    if joins {
         let context = Context::new(cwd, python, &options.pytest.context_args(), std::env::vars_os());
         if let Some(mut server) = server::attach(&context, request.server.as_deref()) {
             let items = server.brief_items(options.files.tell_places())?;
@@ -244,7 +246,13 @@ fn obtain_server(
             }
             server.end();
         }
-        let located = options.files.tell_places();
+    }
+    let located = options.files.tell_places();
+    if let Some(obtained) = warm::attach(options, request, (python, cwd), located) {
+        return Ok(obtained);
+    }
+    if joins {
+        let context = Context::new(cwd, python, &options.pytest.context_args(), std::env::vars_os());
         if let Some(obtained) = kept::start(&context, request, (python, cwd), located, (interrupts, until))? {
             return Ok(obtained);
         }

@@ -41,6 +41,8 @@ pub struct RunOptions {
     pub workers: Workers,
     /// Stop after so many failures; `None`: what pytest's configuration says.
     pub maxfail: Option<u32>,
+    /// Use the warm server of a daemon that runs.
+    pub serve: bool,
     /// How workers are made.
     pub exec: Exec,
     /// Which tests stay on one worker; `None`: what the project says.

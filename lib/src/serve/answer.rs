@@ -14,7 +14,8 @@ use super::protocol::{
 use super::runs::{Run, Runs};
 use super::statistics::{self, Cut};
 use super::{memory_kb, unpoisoned};
-use crate::python::find_python_with;
+use crate::link::Wanted;
+use crate::python::{self, find_python_with};
 use crate::server::{Place, private_folder};
 
 /// The most workers that can be asked for, as for rpt-run.
@@ -23,6 +24,9 @@ const MOST_WORKERS: u32 = 1024;
 /// More reruns of a test than anybody waits for, and a longer pause.
 const MOST_RERUNS: u32 = 1000;
 const LONGEST_DELAY_MS: u32 = 3_600_000;
+
+/// So many contexts are kept that nobody asked for by name: shells differ in their variables.
+const MOST_AUTOMATIC: usize = 8;
 
 /// So many contexts are kept: each may hold an interpreter.
 const MOST_CONTEXTS: usize = 64;
@@ -125,6 +129,27 @@ impl Shared {
                     results: progress.results,
                 }
             }
+            Request::Lease { folder, python, options, place: digest, wanted } => {
+                let place = Place { folder: folder.into(), environment: (client.environment)() };
+                let variables = place.environment.iter().cloned();
+                let own = python::Context::new(&place.folder, Path::new(&python), &options, variables);
+                let nothing = Response::Leased { server: None, listing: false };
+                if own.place != digest {
+                    // It is not known what the client's environment is.
+                    return Ok(nothing);
+                }
+                let identity = Identity { place, python: python.into(), mode: Mode::Auto, options };
+                let context = self.open(identity, true)?;
+                if !context.was_warm() {
+                    // Who asks is sooner done alone, and the next one finds it warm.
+                    std::thread::spawn(move || context.warm_again());
+                    return Ok(nothing);
+                }
+                match wanted {
+                    Wanted::Server => Response::Leased { server: context.lease(&[])?.0, listing: false },
+                    Wanted::Listing => Response::Leased { server: None, listing: context.view().is_ok() },
+                }
+            }
             Request::RunWithRerun(asked) => {
                 let run = self.start(asked, None, true)?;
                 Response::RunComplete(self.runs.wait(&run, client.gone)?)
@@ -205,12 +230,12 @@ impl Shared {
             return Err(Failure::invalid("the environment holds a name that no variable can have"));
         }
         let place = Place { folder, environment };
-        let python = asked.python_path.as_deref().map(Path::new);
-        let python = find_python_with(python, &place.folder, |name| place.variable(name)).map_err(|error| {
+        let named = asked.python_path.as_deref().map(Path::new);
+        let python = find_python_with(named, &place.folder, |name| place.variable(name)).map_err(|error| {
             Failure::new(Code::PythonNotFound, error.to_string().replace("--python", "python_path"))
         })?;
         let identity = Identity { place, python, mode, options: asked.pytest_args.unwrap_or_default() };
-        let context = self.open(identity)?;
+        let context = self.open(identity, false)?;
         Ok(Response::ContextReady {
             protocol_version: VERSION,
             context_id: context.id.clone(),
@@ -218,12 +243,23 @@ impl Shared {
         })
     }
 
-    /// The context of that identity: the one there is, or a new one.
-    fn open(&self, identity: Identity) -> Result<Arc<Context>, Failure> {
+    /// The context of that identity: the one there is, or a new one. `automatic`: nobody
+    /// asked for it by name, so that it makes room for others when it was not used for longest.
+    fn open(&self, identity: Identity, automatic: bool) -> Result<Arc<Context>, Failure> {
         let id = identity.digest();
         let mut contexts = unpoisoned(&self.contexts);
         if let Some(known) = contexts.get(&id) {
+            known.is_used_by(automatic);
             return Ok(Arc::clone(known));
+        }
+        let unnamed = contexts.values().filter(|context| context.is_automatic());
+        let unnamed: Vec<_> = unnamed.map(|context| (context.used_at(), context.id.clone())).collect();
+        if automatic
+            && unnamed.len() >= MOST_AUTOMATIC
+            && let Some((_, oldest)) = unnamed.into_iter().min()
+            && let Some(oldest) = contexts.remove(&oldest)
+        {
+            oldest.close();
         }
         if contexts.len() >= MOST_CONTEXTS {
             return Err(Failure::invalid(format!("{MOST_CONTEXTS} contexts are open; shutdown ends one")));
@@ -232,7 +268,7 @@ impl Shared {
             Failure::internal("no folder for sockets is this user's alone: XDG_RUNTIME_DIR or TMPDIR says where")
         })?;
         let sockets = sockets.join(format!("warm-{}-{}", std::process::id(), &id[..8]));
-        let context = Arc::new(Context::new(id.clone(), identity, sockets));
+        let context = Arc::new(Context::new(id.clone(), identity, sockets, automatic));
         contexts.insert(id, Arc::clone(&context));
         Ok(context)
     }

@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::daemon::LISTENING;
-use super::wire::{Encoding, WireError, frame, read_bare, read_frame, write_bare};
-use super::{ServeOptions, Task, own_program, place};
+use super::{ServeOptions, Task, own_program};
 use crate::cli::{Fault, say};
 use crate::exit::Exit;
+use crate::link::place;
+use crate::link::wire::{Encoding, WireError, frame, read_bare, read_frame, write_bare};
 
 /// The argument by which a detached daemon is started: timeout in milliseconds, or nothing,
 /// and the socket's path follow.

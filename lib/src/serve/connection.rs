@@ -14,13 +14,13 @@ use serde_json::Value;
 
 use super::answer::{Client, Shared};
 use super::context::environment_of;
-use super::place::Peer;
 use super::protocol::{Failure, Request, Response};
 use super::runs::Run;
 use super::unpoisoned;
-use super::wire::{Encoding, WireError, frame, read_bare, read_frame, write_bare};
 use crate::exit::Exit;
 use crate::interrupt;
+use crate::link::place::Peer;
+use crate::link::wire::{Encoding, WireError, frame, read_bare, read_frame, write_bare};
 
 /// A client that takes nothing for so long loses its connection.
 const SLOWEST_READER: Duration = Duration::from_secs(10);

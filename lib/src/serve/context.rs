@@ -5,8 +5,8 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, TryLockError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, TryLockError};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
@@ -105,6 +105,11 @@ pub(crate) struct Context {
     pub executed: (AtomicU64, AtomicU64),
     state: Mutex<State>,
     changed: Condvar,
+    /// It has collected once.
+    was_warm: AtomicBool,
+    /// Nobody asked for it by name.
+    automatic: AtomicBool,
+    used: Mutex<Instant>,
     /// Ends a collection that is going on.
     interrupts: (Sender<Interrupted>, Receiver<Interrupted>),
     /// Where the next server will listen.
@@ -149,7 +154,7 @@ pub(crate) struct View {
 impl Context {
     /// A context that has collected nothing yet. `sockets`: what its servers' sockets are
     /// called, without a number.
-    pub(crate) fn new(id: String, identity: Identity, sockets: PathBuf) -> Context {
+    pub(crate) fn new(id: String, identity: Identity, sockets: PathBuf, automatic: bool) -> Context {
         Context {
             id,
             identity,
@@ -158,10 +163,34 @@ impl Context {
             executed: Default::default(),
             state: Mutex::default(),
             changed: Condvar::new(),
+            was_warm: AtomicBool::new(false),
+            automatic: AtomicBool::new(automatic),
+            used: Mutex::new(Instant::now()),
             interrupts: crossbeam_channel::unbounded(),
             sockets,
             next_socket: AtomicU64::new(0),
         }
+    }
+
+    /// Whether it has collected once.
+    pub(crate) fn was_warm(&self) -> bool {
+        self.was_warm.load(Ordering::Acquire)
+    }
+
+    /// Whether nobody asked for it by name.
+    pub(crate) fn is_automatic(&self) -> bool {
+        self.automatic.load(Ordering::Acquire)
+    }
+
+    /// It is used once more.
+    pub(crate) fn is_used_by(&self, automatic: bool) {
+        *unpoisoned(&self.used) = Instant::now();
+        self.automatic.fetch_and(automatic, Ordering::AcqRel);
+    }
+
+    /// When it was used last.
+    pub(crate) fn used_at(&self) -> Instant {
+        *unpoisoned(&self.used)
     }
 
     fn pytest(&self) -> PytestArgs {
@@ -216,6 +245,7 @@ impl Context {
                     return Err(not_found(&self.id));
                 }
                 Ok(warm) => {
+                    self.was_warm.store(true, Ordering::Release);
                     state.warm = Some(warm);
                     return Ok(state);
                 }
@@ -300,7 +330,7 @@ impl Context {
 
     /// A server for one run of `ids` (none: all), and what holds now. Without a server the
     /// run starts an interpreter of its own.
-    pub(crate) fn lease(&self, ids: &[String]) -> Result<(Option<PathBuf>, View), Failure> {
+    pub(crate) fn lease(self: &Arc<Self>, ids: &[String]) -> Result<(Option<PathBuf>, View), Failure> {
         let mut state = self.ready(false)?;
         let Some(warm) = &mut state.warm else {
             return Err(Failure::internal("a collection was lost"));
@@ -322,7 +352,11 @@ impl Context {
         }
         let waits = kept.server.linger(&kept.socket, ONE_CLIENT_SECONDS).is_ok();
         if let Some(used) = warm.server.take() {
-            end_aside(used.server);
+            let context = Arc::clone(self);
+            std::thread::spawn(move || {
+                used.server.end();
+                context.warm_again();
+            });
         }
         // The next one needs another.
         if let Some(warm) = state.warm.take() {

@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::answer::Shared;
-use super::place::{self, Held};
 use super::protocol::{Failure, Response};
-use super::wire::{Encoding, frame};
 use super::{ServeOptions, connection, unpoisoned};
 use crate::cli::say;
 use crate::exit::Exit;
 use crate::interrupt;
+use crate::link::place::{self, Held};
+use crate::link::wire::{Encoding, frame};
 
 /// More clients at a time than anybody has; each costs a thread and a descriptor.
 const MOST_CONNECTIONS: u64 = 700;

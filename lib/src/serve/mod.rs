@@ -1,7 +1,7 @@
 //! Owns the daemon that keeps collections warm. The map:
 //!
-//! - `protocol` (pure): requests and answers. `wire`: their bytes, and how much is taken in.
-//! - `place`: the socket, its lock, and who may speak. `daemon`: listening, idling, ending.
+//! - `protocol` (pure): requests and answers. `daemon`: listening, idling, ending. The socket
+//!   and the bytes are `link`'s.
 //! - `connection`: one client. `answer`: what each request does.
 //! - `context`: a repository's warm collection, and whether it still holds.
 //! - `runs`: runs as processes. `order`: what such a process is told and does.
@@ -14,11 +14,9 @@ mod connection;
 mod context;
 mod daemon;
 mod order;
-mod place;
 mod protocol;
 mod runs;
 mod statistics;
-mod wire;
 
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard};

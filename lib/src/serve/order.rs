@@ -48,6 +48,7 @@ pub(crate) fn run_ordered() -> anyhow::Result<Exit> {
         pytest: PytestArgs { python: Some(order.python), pytest_args: order.options, ..PytestArgs::default() },
         workers: order.workers.map_or(Workers::Auto, |count| Workers::Exactly(count as usize)),
         maxfail: order.maxfail,
+        serve: false,
         exec: order.exec,
         dist: None,
         protocol: Protocol::default(),

@@ -1,9 +1,12 @@
 //! Owns the words of the daemon's protocol, version 1: requests and answers, by their exact
 //! names. Pure: bytes are `wire`'s affair, and what a request does is `answer`'s.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::link::Wanted;
 use crate::record::ShardInfo;
 
 /// The protocol's version.
@@ -30,6 +33,7 @@ const FIELDS: &[(&str, &[&str])] = &[
     ("get_shard", &["context_id", "node_ids", "shard_index", "total_shards", "strategy"]),
     ("get_shard_info", &["context_id", "node_ids", "total_shards", "strategy"]),
     ("status", &[]),
+    ("lease", &["folder", "python", "options", "place", "wanted"]),
 ];
 
 /// What is asked of the daemon.
@@ -109,6 +113,14 @@ pub(crate) enum Request {
     },
     /// Beyond the protocol: what the daemon holds.
     Status,
+    /// Beyond the protocol: a warm server for rpt-run, or a listing for rpt-collect.
+    Lease {
+        folder: String,
+        python: String,
+        options: Vec<String>,
+        place: String,
+        wanted: Wanted,
+    },
 }
 
 /// How failed tests are run again.
@@ -292,6 +304,11 @@ pub(crate) enum Response {
         config_type: &'static str,
         config: Value,
     },
+    /// Beyond the protocol: the answer to `lease`.
+    Leased {
+        server: Option<PathBuf>,
+        listing: bool,
+    },
     /// Beyond the protocol: the answer to `status`.
     DaemonStatus(Box<DaemonStatus>),
     Error(Failure),
@@ -450,7 +467,7 @@ mod tests {
 
     #[test]
     fn every_type_of_the_table_is_a_request() {
-        let wants = json!({"node_id": "n", "enabled": true, "max_reruns": 1, "strategy": "hash", "total_shards": 1,
+        let wants = json!({"folder": "/", "python": "/", "options": [], "place": "", "wanted": "server", "node_id": "n", "enabled": true, "max_reruns": 1, "strategy": "hash", "total_shards": 1,
             "shard_index": 0, "context_id": "c", "repo_path": "/", "run_id": "r", "num_workers": 1, "protocol_version": 1});
         for (kind, _) in FIELDS {
             let mut message = wants.clone();

@@ -132,7 +132,6 @@ impl Runs {
                 false => Err(Failure::internal("the run was cancelled before it began")),
             };
             own.end(outcome);
-            context.warm_again();
         });
         Ok(run)
     }

@@ -1,0 +1,112 @@
+//! rpt-run and rpt-collect beside a daemon: they use what it holds without being told, and
+//! give the same without it.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::client::Daemon;
+use crate::output::Output;
+use crate::process;
+use crate::project::Project;
+
+/// A project that writes a line for each interpreter start.
+fn counted() -> Project {
+    let project = Project::empty()
+        .file(
+            "site/sitecustomize.py",
+            "import os\nwith open(os.environ['COUNT_STARTS'], 'a') as file: file.write('.\\n')\n",
+        )
+        .file("tests/test_one.py", "def test_a(): pass\ndef test_b(): assert 0\n")
+        .file("tests/test_two.py", "import os\ndef test_c(): assert os.environ.get('WHO') is None\n");
+    let (site, starts) = (project.path().join("site"), project.path().join("starts"));
+    project.env("PYTHONPATH", site).env("COUNT_STARTS", starts)
+}
+
+fn starts(project: &Project) -> usize {
+    project.read("starts").lines().count()
+}
+
+/// The first command is done alone, and makes the daemon warm.
+fn warmed(project: &Project) -> Daemon<'_> {
+    let daemon = Daemon::start(project);
+    project.command("rpt-run").arg("tests/test_one.py::test_a").run().assert_code(0);
+    assert!(process::poll(|| daemon.status()["contexts"][0]["state"] == "warm"), "{}", daemon.status());
+    daemon
+}
+
+fn ids(output: &Output) -> Vec<String> {
+    let results = output.records().into_iter().filter(|record| record["type"] == "result");
+    results.map(|result| result["node_id"].as_str().unwrap().to_string()).collect()
+}
+
+#[test]
+fn runs_and_listings_start_no_python() {
+    let project = counted();
+    let daemon = warmed(&project);
+    let before = starts(&project);
+    let run = || project.command("rpt-run");
+    let output = run().arg("tests/test_two.py::test_c").run();
+    assert_eq!(ids(output.assert_code(0)), ["tests/test_two.py::test_c"]);
+    let output = run().args(["tests/test_two.py", "tests/test_one.py", "-n", "1"]).run();
+    let all = ["tests/test_two.py::test_c", "tests/test_one.py::test_a", "tests/test_one.py::test_b"];
+    assert_eq!(ids(output.assert_code(1)), all);
+    let output = project.command("rpt-collect").pipe(run()).run();
+    assert_eq!(output.assert_code(1).results().len(), 3);
+    assert_eq!(project.command("rpt-collect").args(["--format", "ids"]).run().lines().len(), 3);
+    assert_eq!(starts(&project), before);
+
+    // What the daemon does not hold is not its affair.
+    run().args(["--no-serve", "tests/test_two.py::test_c"]).run().assert_code(0);
+    assert_eq!(starts(&project), before + 1);
+    run().env("WHO", "else").arg("tests/test_two.py::test_c").run().assert_code(1);
+    run().args(["tests/test_two.py::test_c", "--", "-p", "no:doctest"]).run().assert_code(0);
+    run().args(["-n", "0", "tests/test_two.py::test_c"]).run().assert_code(0);
+    assert!(starts(&project) >= before + 4);
+    daemon.stop();
+    project.assert_nothing_left();
+}
+
+#[test]
+fn an_edit_is_seen_by_both() {
+    let project = counted();
+    let daemon = warmed(&project);
+    project.write("tests/test_two.py", "def test_c(): assert 0\ndef test_d(): pass\n");
+    let output = project.command("rpt-run").args(["tests/test_two.py", "-n", "1"]).run();
+    assert_eq!(ids(output.assert_code(1)), ["tests/test_two.py::test_c", "tests/test_two.py::test_d"]);
+    project.write("tests/test_three.py", "def test_e(): pass\n");
+    let listed = |args: &[&str]| project.command("rpt-collect").args(["--format", "ids"]).args(args).run().lines();
+    let ours = listed(&[]);
+    assert_eq!((ours.len(), &ours), (5, &listed(&["--force", "--no-serve"])));
+    // A folder of its own root is another suite.
+    project.write("tests/pytest.ini", "[pytest]\n");
+    let output = project.command("rpt-run").arg("tests/test_three.py").run();
+    assert_eq!(ids(output.assert_code(0)), ["test_three.py::test_e"]);
+    drop(daemon);
+}
+
+#[test]
+fn a_run_goes_on_when_the_daemon_dies() {
+    let project = counted().file(
+        "tests/test_gate.py",
+        "import os, time\n\
+         def test_gate():\n\
+         \x20   open('began', 'w').close()\n\
+         \x20   while not os.path.exists('open'): time.sleep(0.005)\n\
+         def test_after(): pass\n",
+    );
+    let daemon = warmed(&project);
+    // A file that knows of time could give other tests each time: two collections must agree.
+    project.command("rpt-run").arg("tests/test_gate.py::test_after").run().assert_code(0);
+    let before = starts(&project);
+    let running = project.command("rpt-run").args(["tests/test_gate.py", "-n", "1"]).start();
+    assert!(process::poll(|| project.path().join("began").exists()));
+    assert_eq!(starts(&project), before);
+    let pid = daemon.status()["pid"].as_i64().unwrap();
+    kill(Pid::from_raw(pid as i32), Signal::SIGKILL).unwrap();
+    project.write("open", "");
+    let output = running.finish();
+    assert_eq!(ids(output.assert_code(0)), ["tests/test_gate.py::test_gate", "tests/test_gate.py::test_after"]);
+    project.assert_no_process_left();
+    // And the next one needs none.
+    project.command("rpt-run").arg("tests/test_gate.py").run().assert_code(0);
+}
