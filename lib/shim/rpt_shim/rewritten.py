@@ -57,6 +57,8 @@ class Kept:
         self.writes = True
 
     def rewrite_test(self, fn: pathlib.Path, config: pytest.Config) -> tuple[bytes, types.CodeType]:
+        # What pytest says of a module that cannot be rewritten names its own code alone.
+        __tracebackhide__ = True
         source = fn.read_bytes()
         path = os.path.join(self.folder, _key(fn, source, config))
         code = self._read(path)
