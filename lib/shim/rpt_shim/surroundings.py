@@ -9,6 +9,7 @@ import atexit
 import contextlib
 import fcntl
 import os
+import select
 import signal
 import sys
 import tempfile
@@ -52,6 +53,11 @@ def die_with(lifeline: int) -> None:
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(lifeline, set_signal, signal.SIGKILL)
     fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+    poller = select.poll()
+    poller.register(lifeline, 0)
+    if poller.poll(0):
+        # It closed before anybody could be told.
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def outlive(lifeline: int) -> None:
