@@ -5,6 +5,7 @@ mod bad_input;
 mod client;
 mod known;
 mod life;
+mod noticed;
 mod runs;
 mod shared;
 mod stale;

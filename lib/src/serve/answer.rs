@@ -268,7 +268,7 @@ impl Shared {
             Failure::internal("no folder for sockets is this user's alone: XDG_RUNTIME_DIR or TMPDIR says where")
         })?;
         let sockets = sockets.join(format!("warm-{}-{}", std::process::id(), &id[..8]));
-        let context = Arc::new(Context::new(id.clone(), identity, sockets, automatic));
+        let context = Context::new(id.clone(), identity, sockets, automatic);
         contexts.insert(id, Arc::clone(&context));
         Ok(context)
     }

@@ -6,13 +6,14 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, TryLockError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, TryLockError, Weak};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
 
 use super::protocol::{Code, ContextStatus, Failure, RerunConfig};
 use super::unpoisoned;
+use super::watching::Watching;
 use crate::cli::PytestArgs;
 use crate::collect::Question;
 use crate::collect::held::{Held, Inventory, Stale, hold};
@@ -112,6 +113,8 @@ pub(crate) struct Context {
     used: Mutex<Instant>,
     /// Ends a collection that is going on.
     interrupts: (Sender<Interrupted>, Receiver<Interrupted>),
+    /// For whoever notices a change.
+    own: Weak<Context>,
     /// Where the next server will listen.
     sockets: PathBuf,
     next_socket: AtomicU64,
@@ -133,6 +136,8 @@ struct Warm {
     collected_at: u64,
     errors: Vec<CollectError>,
     server: Option<WarmServer>,
+    /// Until it is used up or made again.
+    _watching: Option<Watching>,
 }
 
 /// The process that collected.
@@ -154,8 +159,9 @@ pub(crate) struct View {
 impl Context {
     /// A context that has collected nothing yet. `sockets`: what its servers' sockets are
     /// called, without a number.
-    pub(crate) fn new(id: String, identity: Identity, sockets: PathBuf, automatic: bool) -> Context {
-        Context {
+    pub(crate) fn new(id: String, identity: Identity, sockets: PathBuf, automatic: bool) -> Arc<Context> {
+        Arc::new_cyclic(|own| Context {
+            own: Weak::clone(own),
             id,
             identity,
             workers: Mutex::new(0),
@@ -169,7 +175,7 @@ impl Context {
             interrupts: crossbeam_channel::unbounded(),
             sockets,
             next_socket: AtomicU64::new(0),
-        }
+        })
     }
 
     /// Whether it has collected once.
@@ -272,7 +278,13 @@ impl Context {
             None
         };
         let collected_at = jiff::Timestamp::now().as_millisecond().max(0) as u64;
-        Warm { inventory, collected_at, errors, server: kept }
+        let own = Weak::clone(&self.own);
+        let watching = Watching::start(inventory.head(), move || {
+            if let Some(context) = own.upgrade() {
+                context.look_again();
+            }
+        });
+        Warm { inventory, collected_at, errors, server: kept, _watching: watching }
     }
 
     /// Collects where that is needed, or in any case.
@@ -363,6 +375,14 @@ impl Context {
             warm.end();
         }
         Ok((waits.then_some(socket), view))
+    }
+
+    /// Something may have changed: what did is collected again before somebody asks.
+    fn look_again(&self) {
+        if unpoisoned(&self.state).warm.is_some() {
+            // Whoever asks is told what is wrong.
+            drop(self.ready(false));
+        }
     }
 
     /// Collects where a run used up what there was, before somebody asks for it.

@@ -4,6 +4,7 @@
 //!   and the bytes are `link`'s.
 //! - `connection`: one client. `answer`: what each request does.
 //! - `context`: a repository's warm collection, and whether it still holds.
+//!   `watching`: noticing changes before somebody asks.
 //! - `runs`: runs as processes. `order`: what such a process is told and does.
 //! - `statistics`: what is answered from history.
 //! - `client`: speaking with a daemon that runs.
@@ -17,6 +18,7 @@ mod order;
 mod protocol;
 mod runs;
 mod statistics;
+mod watching;
 
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard};

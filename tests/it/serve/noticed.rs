@@ -1,0 +1,34 @@
+//! A change is collected before anybody asks.
+
+use serde_json::json;
+
+use super::client::Daemon;
+use crate::process;
+use crate::project::Project;
+
+#[test]
+fn a_saved_file_is_collected_before_anybody_asks() {
+    let project = Project::with_test("def test_one(): pass\n").file("product.py", "");
+    let daemon = Daemon::start(&project);
+    let mut client = daemon.client("named");
+    let context = client.open(&project);
+    client.want(json!({"type": "collect", "context_id": context}), "collection_complete");
+    let holds = |tests: u64| {
+        // The daemon is only looked at: this makes nothing warm.
+        process::poll(|| {
+            let status = daemon.status();
+            status["contexts"][0]["node_count"] == json!(tests) && status["contexts"][0]["state"] == "warm"
+        })
+    };
+    assert!(holds(1));
+    project.write("test_it.py", "def test_one(): pass\ndef test_two(): pass\n");
+    assert!(holds(2), "an edit: {}", daemon.status());
+    project.write("test_more.py", "def test_three(): pass\n");
+    assert!(holds(3), "a new file: {}", daemon.status());
+    std::fs::remove_file(project.path().join("test_more.py")).unwrap();
+    assert!(holds(2), "a deleted file: {}", daemon.status());
+    project.write("inner/test_deep.py", "def test_deep(): pass\n");
+    assert!(holds(3), "a new folder: {}", daemon.status());
+    let totals = client.want(json!({"type": "run", "context_id": context}), "run_complete");
+    assert_eq!(totals["passed"], 3);
+}
