@@ -6,8 +6,10 @@ RUFF := .venvs/lint/bin/ruff
 # The end-to-end tests wait more than they work: more of them than processors at once.
 export RUST_TEST_THREADS ?= 4
 
-# What no version of pytest makes a difference to.
-SAME_WITH_EVERY_PYTEST := plugins help recipes terminal generated history order shard filters bad_input github quarantine
+# What no version of pytest makes a difference to; `make test SAME_WITH_EVERY_PYTEST=plugins`
+# runs it with each all the same.
+SAME_WITH_EVERY_PYTEST := plugins help recipes generated history order shard filters bad_input github quarantine \
+	terminal view watchdog interrupt faults leaks replay remembered handoff identity serve::life serve::known serve::runs
 OLDER := $(foreach module,$(SAME_WITH_EVERY_PYTEST),--skip $(module)::)
 
 .PHONY: demo test lint parity bench install venvs

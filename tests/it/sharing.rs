@@ -146,7 +146,7 @@ fn an_exclusive_fixture_is_free_before_somebody_else_has_it() {
     for (fault, cause, set_ups) in [
         ("assert count('tries') > 1", None, 2),
         ("os._exit(3)", Some("exit 3"), 2),
-        ("time.sleep(600)", Some("timeout 1 s"), 2),
+        ("time.sleep(600)", Some("timeout 3 s"), 2),
     ] {
         for way in WAYS {
             let project = one_server("").file("rpt.toml", "exclusive = ['server']\n").file(
@@ -160,7 +160,7 @@ fn an_exclusive_fixture_is_free_before_somebody_else_has_it() {
             );
             let reruns = if cause.is_none() { "1" } else { "0" };
             let run = project.command("rpt-run").args(way);
-            let output = run.args(["--timeout", "1", "--reruns", reruns, "."]).run();
+            let output = run.args(["--timeout", "3", "--reruns", reruns, "."]).run();
             assert_totals_add_up(&output);
             let fault = output.result("::test_fault");
             match cause {
