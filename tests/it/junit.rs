@@ -280,7 +280,7 @@ fn a_reader_that_goes_away_leaves_a_whole_file() {
 #[test]
 fn the_end_of_the_time_leaves_a_whole_file() {
     let project = endless();
-    let run = project.command("rpt-run").args(["-n", "2", "--timeout-total", "1.5", "--junit", "out.xml", "."]);
+    let run = project.command("rpt-run").args(["-n", "2", "--timeout-total", "10", "--junit", "out.xml", "."]);
     reported_although(&project, &run.run(), "rpt.");
 }
 
