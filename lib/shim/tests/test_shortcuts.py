@@ -118,6 +118,7 @@ def functions():
     yield functools.partial(plain, 1), {"name": "partial"}
 
 
+@with_a_tested_pytest
 @pytest.mark.parametrize(("function", "more"), list(functions()))
 def test_argument_names(function, more):
     assert shortcuts._argument_names(compat.getfuncargnames)(function, **more) == compat.getfuncargnames(
