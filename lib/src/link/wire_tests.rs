@@ -1,3 +1,5 @@
+//! Tests of `wire`: what is read is what was written, and what is no message harms nobody.
+
 use super::*;
 use proptest::prelude::*;
 use serde_json::json;
