@@ -38,7 +38,7 @@ PRECISION_SECONDS = 24 * 3600
 def install(config: pytest.Config, dependencies: Dependencies | None) -> None:
     """Before the first module is rewritten; where this pytest is one of the tested versions."""
     if versions.is_tested() and rewrite._rewrite_test.__module__ == "_pytest.assertion.rewrite":
-        kept = Kept(os.path.join(config.rootpath, FOLDER), rewrite._rewrite_test, dependencies)
+        kept = Kept(str(config.rootpath), rewrite._rewrite_test, dependencies)
         rewrite._rewrite_test = kept.rewrite_test
 
 
@@ -47,11 +47,12 @@ class Kept:
 
     def __init__(
         self,
-        folder: str,
+        rootdir: str,
         pytests: Callable[[pathlib.Path, pytest.Config], tuple[bytes, types.CodeType]],
         dependencies: Dependencies | None,
     ) -> None:
-        self.folder = folder
+        self.root = os.path.join(rootdir, "")
+        self.folder = os.path.join(rootdir, FOLDER)
         self.pytests = pytests
         self.dependencies = dependencies
         self.writes = True
@@ -59,6 +60,9 @@ class Kept:
     def rewrite_test(self, fn: pathlib.Path, config: pytest.Config) -> tuple[bytes, types.CodeType]:
         # What pytest says of a module that cannot be rewritten names its own code alone.
         __tracebackhide__ = True
+        if not str(fn).startswith(self.root):
+            # Tests of plugins write modules into folders that are new in each run.
+            return self.pytests(fn, config)
         source = fn.read_bytes()
         path = os.path.join(self.folder, _key(fn, source, config))
         code = self._read(path)

@@ -41,7 +41,7 @@ def counted():
 
 @pytest.fixture
 def kept(tmp_path, counted):
-    return rewritten.Kept(str(tmp_path / ".rpt" / "cache" / "rewritten"), counted, None)
+    return rewritten.Kept(str(tmp_path), counted, None)
 
 
 def same(made, other):
@@ -58,6 +58,15 @@ def test_a_module_is_rewritten_once(kept, counted, module, pytestconfig):
         assert same(kept.rewrite_test(module, pytestconfig), plain)
     assert counted.calls == 1
     assert (module.parent / ".rpt" / ".gitignore").read_text() == "*\n"
+
+
+def test_a_module_elsewhere_is_not_kept(kept, counted, module, pytestconfig, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "test_it.py"
+    elsewhere.write_text(SOURCE)
+    for _ in range(2):
+        assert same(kept.rewrite_test(elsewhere, pytestconfig), rewrite._rewrite_test(elsewhere, pytestconfig))
+    assert counted.calls == 2
+    assert not os.path.exists(kept.folder)
 
 
 def test_its_content_counts_and_nothing_else_of_it(kept, counted, module, pytestconfig):
