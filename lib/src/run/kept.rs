@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
-use super::Obtained;
+use super::obtain::Obtained;
 use super::request::{Request, Selection};
 use crate::interrupt::Interrupted;
 use crate::inventory::snapshot::Head;

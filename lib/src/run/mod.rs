@@ -18,6 +18,7 @@ mod kept;
 mod memory;
 mod message;
 mod needs;
+mod obtain;
 mod options;
 mod orphans;
 mod overdue;
@@ -51,10 +52,10 @@ use crate::exit::Exit;
 use crate::history::{Circumstances, Recorder, RunHasher, RunHead};
 use crate::interrupt::{self, Interrupted};
 use crate::project::{history_for_run, rootdir_option};
-use crate::python::{Context, find_python};
+use crate::python::find_python;
 use crate::record::CollectError;
 use crate::report::{Collecting, Report, View};
-use crate::server::{self, BriefItem, Collected, Launch, Protocol, Server, Watch};
+use crate::server::{self, BriefItem, Collected, Protocol, Server};
 use crate::stream::{Form, OutputForm, Writer};
 use crate::tally::{Ending, Tally};
 use crate::{outcome::Outcome, result};
@@ -132,10 +133,10 @@ fn run_with(options: &RunOptions, given: Option<Given>) -> anyhow::Result<Exit> 
     let collecting =
         Collecting::begin(!options.quiet && options.show.brief == 0 && options.workers != Workers::Exactly(0));
     let located = options.files.tell_places();
-    let leased = lease.and_then(|socket| attach_to(&socket, located));
+    let leased = lease.and_then(|socket| obtain::attach_to(&socket, located));
     let obtained = match leased {
         Some(obtained) => Ok(obtained),
-        None => obtain_server(options, &mut request, &python, &cwd, (&interrupts, began)),
+        None => obtain::server(options, &mut request, &python, &cwd, (&interrupts, began)),
     };
     drop(collecting);
     let mut server = match obtained {
@@ -207,76 +208,6 @@ fn refuse(options: &RunOptions, collected: &Collected) -> Result<(), Fault> {
         }
     }
     Ok(())
-}
-
-/// A server that holds the requested tests, and its items where they were asked for already.
-struct Obtained {
-    server: Server,
-    items: Option<Vec<BriefItem>>,
-}
-
-/// A server that somebody keeps, where it is still there. Errors of its collection do not concern
-/// the tests that it was leased for.
-fn attach_to(socket: &Path, located: bool) -> Option<Obtained> {
-    let mut server = server::attach_at(socket).ok().flatten()?;
-    server.collected.errors.clear();
-    let items = server.brief_items(located).ok()?;
-    Some(Obtained { server, items: Some(items) })
-}
-
-/// The server that collected for this pipeline and waits, where there is one that
-/// holds every test asked for; else a new one.
-fn obtain_server(
-    options: &RunOptions,
-    request: &mut Request,
-    python: &Path,
-    cwd: &Path,
-    (interrupts, began): (&Receiver<Interrupted>, Instant),
-) -> anyhow::Result<Obtained> {
-    let until = options.care.timeout_total.and_then(|span| began.checked_add(span));
-    let unfiltered = options.pytest.keyword.is_none() && options.pytest.marker.is_none();
-    let joins = request.piped && request.environment.is_empty() && unfiltered && options.workers != Workers::Exactly(0);
-    if joins {
-        let context = Context::new(cwd, python, &options.pytest.context_args(), std::env::vars_os());
-        if let Some(mut server) = server::attach(&context, request.server.as_deref()) {
-            let items = server.brief_items(options.files.tell_places())?;
-            let selection = Selection::of(request, &items, Path::new(&server.collected.rootdir), cwd);
-            if selection.not_found.is_empty() {
-                return Ok(Obtained { server, items: Some(items) });
-            }
-            server.end();
-        }
-    }
-    let located = options.files.tell_places();
-    if let Some(obtained) = warm::attach(options, request, (python, cwd), located) {
-        return Ok(obtained);
-    }
-    if joins {
-        let context = Context::new(cwd, python, &options.pytest.context_args(), std::env::vars_os());
-        if let Some(obtained) = kept::start(&context, request, (python, cwd), located, (interrupts, until))? {
-            return Ok(obtained);
-        }
-    }
-    let mut shape = options.pytest.context_args();
-    if let (Some(rootdir), None) = (&request.rootdir, &options.pytest.rootdir) {
-        shape.insert(0, rootdir_option(rootdir, cwd));
-    }
-    let mut args = shape.clone();
-    args.extend(options.pytest.filter_args());
-    args.extend(request.paths.iter().cloned());
-    let terminal = options.workers == Workers::Exactly(0);
-    let launch = Launch {
-        python,
-        args: &args,
-        options: &shape,
-        identity: None,
-        terminal,
-        watch: Watch::Nothing,
-        environment: &request.environment,
-        place: None,
-    };
-    let server = server::start(&launch)?.ready_until(interrupts, until)?;
-    Ok(Obtained { server, items: None })
 }
 
 /// A run and everything that is told of it.

@@ -3,8 +3,9 @@
 
 use std::path::Path;
 
+use super::obtain::Obtained;
 use super::request::{Request, Selection};
-use super::{Exec, Obtained, RunOptions, Workers};
+use super::{Exec, RunOptions, Workers};
 use crate::cli::say;
 use crate::link::{Leased, Wanted, lease};
 use crate::python::Context;
