@@ -51,6 +51,16 @@ def test_wrapped(text): pass
 def test_placed(text): pass
 @unittest.mock.patch("os.getcwd")
 def test_patched(getcwd, text): pass
+@pytest.mark.slow
+def test_marked(text): pass
+@pytest.mark.slow
+@pytest.mark.usefixtures()
+def test_used_by_nobody(text): pass
+@pytest.mark.parametrize("number", [3, 4], indirect=True)
+def test_shared(number): pass
+@pytest.mark.parametrize("number", [4, 3], indirect=True)
+def test_shared_too(number): pass
+def test_again(text): pass
 test_partial = functools.partial(test_plain)
 test_lambda = lambda text: None
 
@@ -67,6 +77,53 @@ class TestIt:
         @pytest.fixture(autouse=True)
         def inner(self): pass
         def test_method(self, text): pass
+        def test_other(self, text): pass
+
+@pytest.mark.parametrize("text", ["a", "b"], scope="class")
+class TestEach:
+    def test_one(self, text): pass
+    def test_two(self, text): pass
+    def test_three(self, capsys, text): pass
+
+class TestGenerated:
+    def pytest_generate_tests(self, metafunc):
+        if "more" in metafunc.fixturenames: metafunc.parametrize("more", [metafunc.function.__name__, ""])
+    def test_one(self, more): pass
+    def test_two(self, more): pass
+
+@pytest.mark.usefixtures()
+class TestWarned:
+    def test_one(self): pass
+    def test_two(self): pass
+
+class TestHeir(TestGenerated, TestIt):
+    def test_method(self, monkeypatch): pass
+"""
+
+#: Fixtures that a hook registers while a module is collected, and a hook that gives some functions two items.
+GENERATES = """
+import pytest
+
+def pytest_generate_tests(metafunc):
+    if metafunc.definition.name in ("test_plain", "test_method"):
+        metafunc.fixturenames.append("times")
+        metafunc.parametrize("times", range(2), scope="module")
+
+@pytest.fixture
+def times(request): return request.param
+"""
+
+REGISTERS = """
+import pytest
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pycollect_makeitem(collector, name, obj):
+    made = yield
+    if name == "test_plain":
+        manager = collector.session._fixturemanager
+        manager._register_fixture(name="text", func=lambda tmp_path: "", node=collector)
+        manager._register_fixture(name="late", func=lambda: "", node=collector, autouse=True)
+    return made
 """
 
 CONFTEST = "import pytest\n@pytest.fixture\ndef text(): return ''\n"
@@ -113,8 +170,10 @@ def functions():
     own = [plain, keywords, positional, nothing, wrapped, patched, signed, functools.partial(plain, 1), Holder()]
     bound = [getattr(Holder(), name) for name in ("method", "any", "optional", "static", "of_class")]
     yield from ((function, {}) for function in [*own, *bound] if hasattr(function, "__name__"))
-    for name in ("method", "any", "static", "of_class"):
+    for name in ("method", "any", "optional", "static", "of_class"):
         yield getattr(Holder, name), {"name": name, "cls": Holder}
+        yield getattr(Holder, name), {"name": name, "cls": type("Heir", (Holder,), {})}
+    yield Holder.method, {"name": "static", "cls": Holder}
     yield functools.partial(plain, 1), {"name": "partial"}
 
 
@@ -138,16 +197,23 @@ def collected(pytester, monkeypatch, installs):
         context.setattr(fixtures, "getfuncargnames", compat.getfuncargnames)
         arguments = ["-p", "no:cacheprovider", "--collect-only", "-p", "for_one_item"]
         items = []
+        warned = []
 
         class Keeps:
+            def pytest_warning_recorded(self, warning_message, nodeid):
+                warned.append((str(warning_message.message), nodeid))
+
             def pytest_collection_finish(self, session):
                 items.extend(session.items)
 
         pytester.inline_run(*arguments, plugins=[Keeps(), *([Installs()] if installs else [])])
     places = shortcuts.Places()
-    return [
+    return warned, [
         (
             item.nodeid,
+            list(item.keywords),
+            [mark.name for mark in item.iter_markers()],
+            vars(item.callspec) if hasattr(item, "callspec") else None,
             places.of(item) if installs else tuple(item.location[:2]),
             item._fixtureinfo.argnames,
             item._fixtureinfo.initialnames,
@@ -163,11 +229,11 @@ def collected(pytester, monkeypatch, installs):
 
 
 @with_a_tested_pytest
-@pytest.mark.parametrize("plugin", ["", FOR_ONE_ITEM], ids=["usual", "a fixture for one item"])
+@pytest.mark.parametrize("plugin", ["", FOR_ONE_ITEM, GENERATES, REGISTERS])
 def test_items(pytester, monkeypatch, plugin):
     pytester.makepyfile(test_it=SOURCE, conftest=CONFTEST, for_one_item=plugin, test_other=SOURCE)
     plain = collected(pytester, monkeypatch, installs=False)
-    assert len(plain) > 40
+    assert plain[0] and len(plain[1]) > 90
     assert collected(pytester, monkeypatch, installs=True) == plain
 
 
@@ -176,7 +242,7 @@ def test_items(pytester, monkeypatch, plugin):
 def test_random_items(pytester, monkeypatch, seed):
     pytester.makepyfile(test_it=Module(seed).text(20), for_one_item="")
     plain = collected(pytester, monkeypatch, installs=False)
-    assert plain
+    assert plain[1]
     assert collected(pytester, monkeypatch, installs=True) == plain
 
 
@@ -188,4 +254,4 @@ def test_what_somebody_else_put_in_its_place_is_asked(pytester, monkeypatch):
         return ["request"], {}
 
     monkeypatch.setattr(fixtures.FixtureManager, "getfixtureclosure", getfixtureclosure)
-    assert all(item[4] == ["request"] for item in collected(pytester, monkeypatch, installs=True))
+    assert all(item[7] == ["request"] for item in collected(pytester, monkeypatch, installs=True)[1])
