@@ -76,6 +76,22 @@ fn resolve(git_dir: &Path, reference: &str) -> Option<String> {
     })
 }
 
+/// The variables in which a CI service names the commit that it checked out, and those in which
+/// it names the branch, the first that says one. Its checkouts are detached.
+const SERVICES: [(&str, &[&str]); 2] = [
+    // The second is a tag's name where no branch is built: then GITHUB_REF_TYPE says so.
+    ("GITHUB_SHA", &["GITHUB_HEAD_REF", "GITHUB_REF_NAME"]),
+    ("CI_COMMIT_SHA", &["CI_MERGE_REQUEST_SOURCE_BRANCH_NAME", "CI_COMMIT_BRANCH"]),
+];
+
+/// The branch that a CI service says `commit` was checked out for. `variable` reads the environment.
+pub(super) fn branch_of_service(commit: &str, variable: impl Fn(&str) -> Option<String>) -> Option<String> {
+    let (_, branches) = SERVICES.iter().find(|(sha, _)| variable(sha).as_deref() == Some(commit))?;
+    let of_tag = variable("GITHUB_REF_TYPE").as_deref() == Some("tag");
+    let mut branches = branches.iter().filter(|name| !(of_tag && **name == "GITHUB_REF_NAME"));
+    branches.find_map(|name| variable(name).filter(|branch| !branch.is_empty()))
+}
+
 fn is_commit(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
@@ -99,6 +115,24 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, content).unwrap();
         }
+    }
+
+    #[test]
+    fn a_detached_checkout_of_a_ci_service_has_its_branch() {
+        let branch = |variables: &[(&str, &str)]| {
+            branch_of_service(COMMIT, |name| {
+                variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_string())
+            })
+        };
+        let github = ("GITHUB_SHA", COMMIT);
+        let reference = ("GITHUB_REF_NAME", "7/merge");
+        assert_eq!(branch(&[github, ("GITHUB_HEAD_REF", "topic"), reference]).as_deref(), Some("topic"));
+        assert_eq!(branch(&[github, ("GITHUB_HEAD_REF", ""), reference]).as_deref(), Some("7/merge"));
+        assert_eq!(branch(&[github, ("GITHUB_REF_TYPE", "tag"), reference]), None);
+        assert_eq!(branch(&[("CI_COMMIT_SHA", COMMIT), ("CI_COMMIT_BRANCH", "main")]).as_deref(), Some("main"));
+        // Another repository's commit is not what the service speaks of.
+        assert_eq!(branch(&[("GITHUB_SHA", "0"), reference]), None);
+        assert_eq!(branch(&[reference]), None);
     }
 
     #[test]

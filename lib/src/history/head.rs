@@ -15,7 +15,7 @@ pub struct RunHead {
     pub started_at_us: i64,
     /// The commit that is checked out, in hex; `None` outside a repository.
     pub commit_id: Option<String>,
-    /// The branch; `None` when HEAD is detached.
+    /// The branch; of a detached HEAD the one that the CI service names for this commit, if it does.
     pub branch: Option<String>,
     /// Whether the tree held changes or untracked files that are not ignored. `None`: not
     /// known; a [`super::Recorder`] of a run with a commit then asks git itself.
@@ -54,10 +54,12 @@ impl RunHead {
     /// a few small files; runs no git unless the repository keeps its refs in another way.
     pub fn of_checkout(dir: &Path) -> RunHead {
         let head = checkout::head(dir);
+        let of_service = || checkout::branch_of_service(head.commit_id.as_ref()?, |name| std::env::var(name).ok());
+        let branch = head.branch.clone().or_else(of_service);
         RunHead {
             started_at_us: now_us(),
             commit_id: head.commit_id,
-            branch: head.branch,
+            branch,
             host: nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
             rootdir: dir.to_string_lossy().into_owned(),
             ..RunHead::default()
