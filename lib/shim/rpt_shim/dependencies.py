@@ -83,6 +83,10 @@ COLLECTION_HOOKS = (
 #: How files are named that only exist because Python keeps compiled code.
 BYTECODE_FOLDER = "__pycache__"
 
+#: How pytest names its cache folder while it makes it, and what it puts there.
+CACHE_IN_MAKING = "pytest-cache-files-"
+CACHE_FILES = frozenset(("README.md", ".gitignore", "CACHEDIR.TAG"))
+
 
 class Dependencies:
     """Watches from its making until `stop`."""
@@ -338,7 +342,7 @@ class Dependencies:
         for name, (entries, every) in self.listed.items():
             now = finders[name] if name in finders else _entries(name)
             old, new = set(entries or ()), set(now or ())
-            if (every and old != new) or any(not _is_passing(entry) for entry in old ^ new):
+            if (every and old != new) or any(not _is_passing(name, entry) for entry in old ^ new):
                 return f"{wire.text(name)} changed while it was collected"
         for name, now in finders.items():
             # Filled before this began to watch.
@@ -346,7 +350,7 @@ class Dependencies:
             seen = getattr(importer, "_path_cache", None)
             if name in self.listed or not seen or getattr(importer, "_path_mtime", -1) == -1:
                 continue
-            if any(entry.rstrip("/") not in seen and not _is_passing(entry) for entry in now or ()):
+            if any(entry.rstrip("/") not in seen and not _is_passing(name, entry) for entry in now or ()):
                 return f"{wire.text(name)} changed while it was collected"
         return None
 
@@ -421,8 +425,10 @@ def _leads_to_folder(entry: Any) -> bool:
         return False
 
 
-def _is_passing(entry: str) -> bool:
+def _is_passing(folder: str, entry: str) -> bool:
     """Folders that tools make and that hold nothing to collect."""
+    if entry.startswith(CACHE_IN_MAKING) and entry.endswith("/"):
+        return CACHE_FILES.issuperset(_entries(os.path.join(folder, entry)) or ())
     return entry in (f"{BYTECODE_FOLDER}/", ".rpt/", ".pytest_cache/") or not entry.endswith(
         ("/", ".py", ".pyc", ".so", ".pth")
     )

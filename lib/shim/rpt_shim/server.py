@@ -42,7 +42,7 @@ from rpt_shim import (
     wire,
 )
 from rpt_shim.board import Board
-from rpt_shim.dependencies import Dependencies, installed_prefixes
+from rpt_shim.dependencies import CACHE_IN_MAKING, Dependencies, installed_prefixes
 from rpt_shim.worker import Worker, describe_warning
 
 #: Modules whose threads or devices do not survive a fork.
@@ -593,7 +593,8 @@ def _state(path: str) -> tuple[int, int]:
     try:
         found = os.stat(path)
         if stat.S_ISDIR(found.st_mode):
-            return (0, hash(frozenset(os.listdir(path)) - MADE_HERE))
+            entries = frozenset(os.listdir(path)) - MADE_HERE
+            return (0, hash(frozenset(entry for entry in entries if not entry.startswith(CACHE_IN_MAKING))))
     except OSError:
         return (0, -1)
     return (found.st_mtime_ns, found.st_size)

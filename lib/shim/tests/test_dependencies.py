@@ -63,3 +63,15 @@ def test_what_a_collection_makes_for_itself_is_no_dependency(tmp_path):
     below = [name for name in {**watched.opened, **watched.listed} if name.startswith(str(tmp_path))]
     assert sorted(below) == [str(tmp_path / "there"), str(tmp_path / "there" / "data")]
     assert watched.unseen is None
+
+
+def test_pytest_makes_its_cache_folder_under_a_passing_name(tmp_path):
+    watched = Dependencies(time.time())
+    watched.stop()
+    watched.listed = {str(tmp_path): ([], False)}
+    making = tmp_path / "pytest-cache-files-0a_bcdef"
+    making.mkdir()
+    (making / "README.md").touch()
+    assert watched._changed_listing({}) is None
+    (making / "test_it.py").touch()
+    assert watched._changed_listing({}) == f"{tmp_path} changed while it was collected"

@@ -182,7 +182,8 @@ pub fn entries(folder: &Path, every: bool, hidden_folders: bool) -> Option<Vec<S
         if leads_to_folder {
             name.push('/');
         }
-        if counts(&name, every, hidden_folders) {
+        let passing = !every && is_cache_in_making(&name) && holds_only_a_cache(&entry.path());
+        if counts(&name, every, hidden_folders) && !passing {
             found.push(name);
         }
     }
@@ -201,6 +202,28 @@ pub fn counts(entry: &str, every: bool, hidden_folders: bool) -> bool {
         Some("__pycache__" | ".pytest_cache") => false,
         Some(folder) => hidden_folders || !folder.starts_with('.'),
         None => every || ENDINGS.iter().any(|ending| entry.ends_with(ending)),
+    }
+}
+
+/// Whether an entry is named as pytest (8.2 and later) names the folder in which it makes its
+/// cache folder: there for a moment, before it gets its name (`_pytest/cacheprovider.py`).
+pub fn is_cache_in_making(entry: &str) -> bool {
+    let name = entry.strip_suffix('/').and_then(|name| name.strip_prefix("pytest-cache-files-"));
+    name.is_some_and(|random| random.len() == 8)
+}
+
+/// Whether a file is one of those that pytest puts into a new cache folder.
+pub fn is_of_a_cache(entry: &str) -> bool {
+    matches!(entry, "README.md" | ".gitignore" | "CACHEDIR.TAG")
+}
+
+/// Whether nothing else is in a folder, or it is gone.
+fn holds_only_a_cache(folder: &Path) -> bool {
+    match std::fs::read_dir(folder) {
+        Ok(mut found) => {
+            found.all(|entry| entry.is_ok_and(|entry| entry.file_name().to_str().is_some_and(is_of_a_cache)))
+        }
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
     }
 }
 

@@ -85,6 +85,24 @@ fn what_cannot_matter_is_no_change() {
     assert!(place.changes().contains(&"more.md is new".to_string()));
 }
 
+/// pytest makes its cache folder under a passing name. Beside a first run every look at the
+/// project may fall into that moment.
+#[test]
+fn the_cache_folder_of_another_run_is_no_change_while_it_is_made() {
+    let mut place = Place::new();
+    let making = place.folder.path().join("pytest-cache-files-0a_bcdef");
+    fs::create_dir(&making).unwrap();
+    assert_eq!(place.changes(), Vec::<String>::new());
+    fs::write(making.join("README.md"), "").unwrap();
+    fs::write(making.join(".gitignore"), "").unwrap();
+    fs::create_dir(place.folder.path().join("other")).unwrap();
+    assert_eq!(place.changes(), ["other is new"]);
+    fs::remove_dir(place.folder.path().join("other")).unwrap();
+    // A folder of that name that holds anything else is one like any other.
+    fs::write(making.join("test_it.py"), "").unwrap();
+    assert_eq!(place.changes(), ["pytest-cache-files-0a_bcdef is new"]);
+}
+
 #[test]
 fn a_file_that_was_only_touched_is_unchanged_and_need_not_be_read_again() {
     let mut place = Place::new();

@@ -6,7 +6,9 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::dependencies::{Dependencies, FileDependency, ListingDependency, counts, entries};
+use super::dependencies::{
+    Dependencies, FileDependency, ListingDependency, counts, entries, is_cache_in_making, is_of_a_cache,
+};
 use super::file_state::{FileState, content, digest_of, now_ns};
 
 /// The shim's report. Its words are those of `shim/rpt_shim/dependencies.py`.
@@ -90,12 +92,16 @@ pub fn capture(watched: &Watched, environment: BTreeMap<String, String>) -> Capt
         looked_at_ns: now_ns(),
     });
     let mut listings = Vec::with_capacity(watched.listings.len());
-    for WatchedListing(path, every, seen) in &watched.listings {
+    for listing in watched.listings.iter().filter(|listing| !listing.was_a_cache()) {
+        let WatchedListing(path, every, seen) = listing;
         let looked_at_ns = now_ns();
         let state = FileState::of(Path::new(path));
         let now = entries(Path::new(path), *every, watched.hidden_folders);
         let seen = seen.as_ref().map(|entries| {
             let relevant = entries.iter().filter(|entry| counts(entry, *every, watched.hidden_folders));
+            // What was collected from such a folder is a listing of its own.
+            let is_there = |entry: &String| now.as_ref().is_some_and(|now| now.contains(entry));
+            let relevant = relevant.filter(|entry| *every || !is_cache_in_making(entry) || is_there(entry));
             let mut relevant: Vec<String> = relevant.cloned().collect();
             relevant.sort_unstable();
             relevant
@@ -109,9 +115,58 @@ pub fn capture(watched: &Watched, environment: BTreeMap<String, String>) -> Capt
     captured
 }
 
+impl WatchedListing {
+    /// Whether it was pytest's own cache folder that was listed while it was made: nothing
+    /// to collect was in it, and nobody will find it again.
+    fn was_a_cache(&self) -> bool {
+        let WatchedListing(path, every, entries) = self;
+        let name = path.rsplit_once('/').map(|(_, name)| format!("{name}/"));
+        !every
+            && name.is_some_and(|name| is_cache_in_making(&name))
+            && entries.iter().flatten().all(|entry| is_of_a_cache(entry))
+    }
+}
+
 impl Watched {
     /// Whether the file belongs to the interpreter or to what is installed into it.
     pub fn is_installed(&self, path: &str) -> bool {
         self.prefixes.iter().any(|prefix| path.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.starts_with('/')))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watched(listings: &serde_json::Value) -> Watched {
+        let nothing: [&str; 0] = [];
+        serde_json::from_value(serde_json::json!({
+            "files": nothing, "listings": listings, "prefixes": nothing, "executable": "/bin/sh", "hooks": nothing,
+            "unseen": null, "hidden_folders": false, "read": nothing, "crosses_files": false, "filters": ["", ""],
+            "registered_markers": null, "arguments": nothing,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_cache_folder_that_was_being_made_is_not_missed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().display().to_string();
+        let making = "pytest-cache-files-0a_bcdef";
+        let unproven = |listings: serde_json::Value| capture(&watched(&listings), BTreeMap::new()).unproven;
+        let gone = |inside: &[&str]| {
+            unproven(serde_json::json!([
+                [path, false, [format!("{making}/")]],
+                [format!("{path}/{making}"), false, inside],
+            ]))
+        };
+        assert_eq!(gone(&["README.md"]), None);
+        assert_eq!(gone(&[]), None);
+        assert!(gone(&["test_it.py"]).is_some());
+        let made = folder.path().join(making);
+        std::fs::create_dir(&made).unwrap();
+        assert_eq!(unproven(serde_json::json!([[path, false, []]])), None);
+        std::fs::write(made.join("test_it.py"), "").unwrap();
+        assert!(unproven(serde_json::json!([[path, false, []]])).is_some());
     }
 }
