@@ -86,8 +86,8 @@ class Light:
         self.board = board
         #: Somebody has a say in a report's status.
         self.asks_status = asks_status
-        #: By an item's file: why its items do not qualify, and whether somebody wants reports.
-        self.files: dict[Any, tuple[str | None, bool]] = {}
+        #: By an item's file: why its items do not qualify, whether somebody wants reports, and its hooks.
+        self.files: dict[Any, tuple[str | None, bool, Any]] = {}
         #: How many plugins there were when that was found.
         self.plugins = 0
         self.output = quiet.Output(config)
@@ -123,16 +123,20 @@ class Light:
                     return f"mark {mark.name}"
         return None
 
-    def _refusal_of_file(self, hooks: Any) -> tuple[str | None, bool]:
+    def _refusal_of_file(self, hooks: Any) -> tuple[str | None, bool, Any]:
         if "twisted.trial.unittest" in sys.modules:
-            return "twisted is loaded", False
+            return "twisted is loaded", False, hooks
+        for method in (pytest.Function.setup, pytest.Function.teardown):
+            if not method.__module__.startswith("_pytest."):
+                return f"{method.__qualname__} is not pytest's own", False, hooks
         for name, known in STOOD_FOR.items():
             found = _implementations(hooks, name)
             if found != known:
                 foreign = [module for module in found if module not in known]
-                return f"{name} of {', '.join(foreign)}" if foreign else f"{name} is not pytest's own", False
+                reason = f"{name} of {', '.join(foreign)}" if foreign else f"{name} is not pytest's own"
+                return reason, False, hooks
         listeners = (set(_implementations(hooks, name)) - set(known) for name, known in UNMOVED.items())
-        return None, self.asks_status or any(listeners)
+        return None, self.asks_status or any(listeners), hooks
 
     def run(self, item: Any, nextitem: pytest.Item | None, reported: list[Any]) -> None:
         """Runs an item that qualifies, which `refusal` has just said. Phases that
@@ -140,8 +144,7 @@ class Light:
         get there through `pytest_runtest_logreport`.
 
         Stands for pytest_runtest_protocol (warnings, assertion, runner)."""
-        hooks = item.ihook
-        wanted = self.files[item.path][1]
+        _, wanted, hooks = self.files[item.path]
         self.warnings.begin()
         try:
             hooks_of_assert = assertion.pytest_runtest_protocol(item)
@@ -225,6 +228,12 @@ class Light:
     def _setup(self, item: Any, _nextitem: None) -> None:
         """Stands for pytest_runtest_setup."""
         item.stash[pytest_logging.caplog_records_key] = {}
+        if _sets_nothing_up(item):
+            item.stash[pytest_logging.caplog_handler_key] = self.logs.handlers[0]
+            item.stash[skipping.xfailed_key] = None
+            item.session._setupstate.setup(item)
+            self._raise_uncaught()
+            return
         self.logs.begin(item, "setup")
         try:
             self.output.begin()
@@ -260,16 +269,22 @@ class Light:
 
     def _teardown(self, item: Any, nextitem: pytest.Item | None) -> None:
         """Stands for pytest_runtest_teardown."""
-        self.logs.begin(item, "teardown")
         try:
-            self.output.begin()
-            try:
-                runner.pytest_runtest_teardown(item, nextitem)
+            if _tears_nothing_down(item, nextitem):
+                item.session._setupstate.teardown_exact(nextitem)
                 self._raise_uncaught()
+                return
+            self.logs.begin(item, "teardown")
+            try:
+                self.output.begin()
+                try:
+                    runner.pytest_runtest_teardown(item, nextitem)
+                    self._raise_uncaught()
+                finally:
+                    self.output.end(item, "teardown")
             finally:
-                self.output.end(item, "teardown")
+                self.logs.end(item, "teardown")
         finally:
-            self.logs.end(item, "teardown")
             del item.stash[pytest_logging.caplog_records_key]
             del item.stash[pytest_logging.caplog_handler_key]
 
@@ -283,6 +298,21 @@ class Light:
         for queue, raise_all in self.uncaught:
             if queue:
                 raise_all(self.config)
+
+
+def _sets_nothing_up(item: Any) -> bool:
+    """Whether nobody's code runs while the item is set up: it has no fixtures, and what it
+    stands in is set up already. Then nothing can be printed, logged or seen."""
+    return not item.fixturenames and next(reversed(item.session._setupstate.stack), None) is item.parent
+
+
+def _tears_nothing_down(item: Any, nextitem: Any) -> bool:
+    """Whether nobody's code runs while the item is torn down: it has no finalizers but its own
+    end, and what it stands in is needed next."""
+    if nextitem is None or nextitem.parent is not item.parent:
+        return False
+    finalizers, _ = item.session._setupstate.stack.get(item, ((), None))
+    return len(finalizers) == 1
 
 
 def _implementations(hooks: Any, name: str) -> tuple[str, ...]:

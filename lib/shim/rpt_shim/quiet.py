@@ -28,14 +28,14 @@ class Output:
         self.files = self.manager._global_capturing.out, self.manager._global_capturing.err
         self.by_descriptor = config.option.capture == "fd"
         #: Where stdout and stderr lead to while they are captured.
-        self.places = ((0, 0), (0, 0))
+        self.places = (0, 0, 0, 0)
 
     def begin(self) -> None:
         manager = self.manager
         if not self._is_in_place():
             manager.suspend_global_capture(in_=False)
             manager.resume_global_capture()
-            self.places = _place(1), _place(2)
+            self.places = _places()
         if manager._capture_fixture:
             manager.activate_fixture()
 
@@ -59,7 +59,7 @@ class Output:
         if not self.by_descriptor:
             return True
         try:
-            return self.places == (_place(1), _place(2))
+            return self.places == _places()
         except OSError:
             # A test closed one of them.
             return False
@@ -67,13 +67,14 @@ class Output:
     def _is_written(self) -> bool:
         if not self.by_descriptor:
             return True
-        return any(os.lseek(file.tmpfile.fileno(), 0, os.SEEK_CUR) for file in self.files)
+        out, err = self.files
+        return bool(os.lseek(out.tmpfile.fileno(), 0, os.SEEK_CUR) or os.lseek(err.tmpfile.fileno(), 0, os.SEEK_CUR))
 
 
-def _place(fd: int) -> tuple[int, int]:
-    """Which file a descriptor leads to."""
-    found = os.fstat(fd)
-    return found.st_dev, found.st_ino
+def _places() -> tuple[int, int, int, int]:
+    """Which files stdout and stderr lead to: device and inode of each."""
+    out, err = os.fstat(1), os.fstat(2)
+    return out.st_dev, out.st_ino, err.st_dev, err.st_ino
 
 
 class Logs:
@@ -87,7 +88,7 @@ class Logs:
 
     def begin(self, item: pytest.Item, when: str) -> None:
         loggers = _loggers()
-        if loggers != self.loggers or any(logger.handlers[-2:] != self.handlers for logger in loggers):
+        if loggers != self.loggers or not self._are_in_place():
             self.park()
             for handler in self.handlers:
                 for logger in loggers:
@@ -100,6 +101,9 @@ class Logs:
         caplog = self.handlers[0]
         item.stash[pytest_logging.caplog_records_key][when] = caplog.records
         item.stash[pytest_logging.caplog_handler_key] = caplog
+
+    def _are_in_place(self) -> bool:
+        return all(logger.handlers[-2:] == self.handlers for logger in self.loggers)
 
     def end(self, item: pytest.Item, when: str) -> None:
         report = self.handlers[1]
