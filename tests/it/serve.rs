@@ -3,9 +3,11 @@
 
 mod bad_input;
 mod client;
+mod fixtures;
 mod known;
 mod life;
 mod noticed;
+mod postgres;
 mod runs;
 mod shared;
 mod stale;
@@ -122,6 +124,7 @@ fn speak(project: &Project, mut client: Client) {
     assert_eq!(progress(&mut client, &context, started["run_id"].as_str().unwrap(), json!(null))["results"], json!([]));
 
     known::speak(&mut client, &context);
+    fixtures::speak(&mut client, &context);
     client.fails(json!({"type": "collect", "context_id": "other"}), "context_not_found");
     client.fails(json!({"type": "get_run_progress", "context_id": context, "run_id": "other"}), "invalid_request");
     client.fails(json!({"type": "init_context", "protocol_version": 2, "repo_path": "."}), "version_mismatch");

@@ -33,6 +33,7 @@ from rpt_shim import (
     parts,
     relay,
     reports,
+    resident,
     rewritten,
     sharing,
     shortcuts,
@@ -106,6 +107,10 @@ class Server:
         #: What plugins said at the end.
         self.said = ""
         self.output: dict[str, Any] = {}
+        #: It takes one client after another and keeps a worker with its fixtures.
+        self.residence: resident.Residence | None = None
+        #: This process is that worker.
+        self.resident: resident.Resident | None = None
 
     # While pytest starts and collects
 
@@ -364,6 +369,8 @@ class Server:
     def _wait(self, deadline: float | None) -> list[Any]:
         poll = select.poll()
         waited_for = (self.control, self.listener, self.relay)
+        if self.residence is not None:
+            waited_for = self.residence.sources()
         sources = {source.fileno(): source for source in waited_for if source is not None}
         for fd in [*sources, *(fd for _, fd in self.children.values() if fd is not None)]:
             poll.register(fd, select.POLLIN)
@@ -411,6 +418,8 @@ class Server:
             self.described = list(self._chunks(session, inventory.brief))
             self.shared = sharing.used(session, [])[0]
             self.control.send({"type": "lingering"})
+        elif operation == "reside":
+            return resident.serve(self, session, request)
         elif operation == "linger":
             self._listen(session.config, request["socket"])
             self.control.send({"type": "lingering"})
@@ -442,22 +451,36 @@ class Server:
 
     def _fork(self, session: pytest.Session, request: dict[str, Any], fds: list[int]) -> bool:
         assert self.control is not None
+        worker = request["identity"]["worker"]
+        if self.residence is not None and self.residence.hand_over(request, fds):
+            for fd in fds:
+                os.close(fd)
+            assert self.residence.pid is not None
+            self.control.send({"type": "forked", "worker": worker, "pid": self.residence.pid})
+            return False
         # What is buffered here would be written by every worker again.
         sys.stdout.flush()
         sys.stderr.flush()
         surroundings.make_base_temporary_folder(session.config)
         self.adopts = self.adopts or orphans.adopt()
+        lines = None if self.residence is None else self.residence.pair()
         with warnings.catch_warnings():
             # Python warns of forking with threads; rpt's --exec auto has decided.
             warnings.simplefilter("ignore", DeprecationWarning)
             pid = os.fork()
         if pid == 0:
+            if lines is not None:
+                lines[0].close()
+                self.resident = resident.Resident(self, session, lines[1])
             self._become_worker(session, request, fds)
             return True
         for fd in fds:
             os.close(fd)
-        self.children[pid] = (request["identity"]["worker"], _open_process(pid))
-        self.control.send({"type": "forked", "worker": request["identity"]["worker"], "pid": pid})
+        self.children[pid] = (worker, _open_process(pid))
+        if self.residence is not None and lines is not None:
+            lines[1].close()
+            self.residence.forked(pid, worker, lines[0])
+        self.control.send({"type": "forked", "worker": worker, "pid": pid})
         return False
 
     def _become_worker(self, session: pytest.Session, request: dict[str, Any], fds: list[int]) -> None:
@@ -469,12 +492,16 @@ class Server:
             if fd is not None:
                 os.close(fd)
         self.children = {}
+        if self.residence is not None:
+            self.residence.let_go()
         output, lifeline = fds[2:4]
         stacks.answer(request["manner"]["stacks_signal"], output)
         surroundings.take_descriptors(output)
         surroundings.die_with(lifeline)
         surroundings.forget_exit_handlers()
         self._run_as_worker(session, request, fds)
+        if self.resident is not None:
+            self.resident.live(request, fds)
 
     def _run_here(self, session: pytest.Session, request: dict[str, Any], fds: list[int]) -> None:
         """Runs in this very process: a spawned worker, or the user's terminal."""
@@ -516,6 +543,7 @@ class Server:
         # What is looked at around an item must be around it.
         protocol = "full" if request["manner"]["detect_leaks"] else request["manner"]["protocol"]
         self.worker = Worker(session.config, wire.Results(results), wire.Work(work), board, protocol)
+        self.worker.resident = self.resident
         if request["manner"]["reports"]:
             self.worker.hand_reports_on()
         session.config.pluginmanager.register(self.worker, "rpt-worker")

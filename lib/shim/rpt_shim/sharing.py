@@ -23,20 +23,20 @@ def used(session: pytest.Session, exclusive: Iterable[str]) -> tuple[list[list[A
     exclusive, and runs of items (the first one's number, how many). Of fixtures that
     are not exclusive, only those that a test can do without: an autouse fixture is
     had by every worker. And the names among `exclusive` that no fixture has."""
-    table = _definitions(session)
+    table = definitions(session)
     named = set(exclusive)
     implied = _implied(session, table)
     root = session.config.rootpath
     entries: list[tuple[str, bool, list[list[int]]]] = []
     #: By the identity of a definition: its entry.
     places: dict[int, int] = {}
-    for name, definitions in table.items():
+    for name, known in table.items():
         if name in named:
             # However it is overridden, there is one.
-            places.update((id(definition), len(entries)) for definition in definitions)
+            places.update((id(definition), len(entries)) for definition in known)
             entries.append((name, True, []))
             continue
-        for definition in definitions:
+        for definition in known:
             is_wide = definition.scope in ("session", "package")
             if is_wide and _is_of_project(definition, root) and not _is_implied(definition, implied):
                 places[id(definition)] = len(entries)
@@ -68,7 +68,7 @@ def _chain(info: Any, name: str) -> Iterable[int]:
             return
 
 
-def _definitions(session: pytest.Session) -> dict[str, list[Any]]:
+def definitions(session: pytest.Session) -> dict[str, list[Any]]:
     """All definitions of fixtures, by name."""
     manager: Any = session._fixturemanager
     table: dict[str, list[Any]] = {}

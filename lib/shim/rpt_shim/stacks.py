@@ -20,9 +20,14 @@ END = b"[rpt: end of stacks]\n"
 LOWEST_DESCRIPTOR = 100
 
 
+#: By signal: the copy of an output on which it is answered.
+_copies: dict[int, int] = {}
+
+
 def answer(number: int, output: int) -> None:
     """From now on the signal `number` is answered on a copy of `output`."""
     fd = fcntl.fcntl(output, fcntl.F_DUPFD_CLOEXEC, LOWEST_DESCRIPTOR)
+    _copies[number] = fd
 
     def tell(_number: int, _frame: Any) -> None:
         text = "".join(f"{line}\n" for line in _tasks()).encode("utf-8", "backslashreplace")
@@ -31,6 +36,13 @@ def answer(number: int, output: int) -> None:
     signal.signal(number, tell)
     # The stacks first, from inside the signal handler, then `tell` as soon as Python runs.
     faulthandler.register(number, file=fd, all_threads=True, chain=True)
+
+
+def silence(number: int) -> None:
+    """Undoes `answer`. The signal then says nothing to nobody."""
+    faulthandler.unregister(number)
+    signal.signal(number, signal.SIG_IGN)
+    os.close(_copies.pop(number))
 
 
 def _tasks() -> Iterator[str]:

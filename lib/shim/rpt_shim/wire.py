@@ -17,6 +17,7 @@ import os
 import select
 import socket
 import time
+from collections.abc import Sequence
 
 #: No message carries more descriptors than this (work, result, output, lifeline, board).
 MAX_FDS = 5
@@ -76,8 +77,15 @@ class Control:
     def fileno(self) -> int:
         return self.socket.fileno()
 
-    def send(self, message: dict) -> None:
-        self.send_encoded(encode(message))
+    def send(self, message: dict, fds: Sequence[int] = ()) -> None:
+        payload = encode(message)
+        if not fds:
+            self.send_encoded(payload)
+            return
+        # Descriptors travel with the first bytes.
+        frame = len(payload).to_bytes(4, "little") + payload
+        sent = socket.send_fds(self.socket, [frame], list(fds))
+        self.socket.sendall(frame[sent:])
 
     def send_encoded(self, payload: bytes) -> None:
         self.socket.sendall(len(payload).to_bytes(4, "little") + payload)

@@ -11,7 +11,7 @@ import json
 import time
 import traceback
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,6 +19,9 @@ from rpt_shim import light, relay, reports, wire
 from rpt_shim.board import Board
 from rpt_shim.leaks import Leaks
 from rpt_shim.light import Light
+
+if TYPE_CHECKING:
+    from rpt_shim.resident import Resident
 
 #: The scopes whose fixtures many tests share, and their places in what is said of them.
 SHARED_SCOPES = {"module": 0, "package": 0, "session": 1}
@@ -53,6 +56,8 @@ class Worker:
         self.nested = 0.0
         #: Looks for what tests leave behind, where that is asked for.
         self.leaks: Leaks | None = None
+        #: Its session goes on after the run.
+        self.resident: Resident | None = None
         self.asks_status = _foreign_status_hook(config)
         #: Of the session, why no item takes the light protocol.
         self.refusal = None
@@ -119,7 +124,7 @@ class Worker:
             while current is not None:
                 self._say(b'["start",%d]\n' % current)
                 following = self._take_next(current)
-                nextitem = None if following is None else items[following]
+                nextitem = self._after(items[current]) if following is None else items[following]
                 self._run_one(items[current], nextitem, current)
                 if session.shouldfail or session.shouldstop:
                     stopped = session.shouldfail or session.shouldstop
@@ -130,6 +135,9 @@ class Worker:
                     self._say(b"")
                 current = following
         return True
+
+    def _after(self, item: pytest.Item) -> pytest.Item | None:
+        return None if self.resident is None else self.resident.pause(item)
 
     def _take_next(self, current: int) -> int | None:
         """What follows `current`, which has begun: it is the one that is interrupted."""
@@ -149,6 +157,8 @@ class Worker:
 
     def _run_one(self, item: pytest.Item, nextitem: pytest.Item | None, number: int) -> None:
         self.reported = []
+        if self.resident is not None:
+            self.resident.remember(item)
         self.board.begins()
         self.set_up = [0.0, 0.0]
         self.nested = 0.0

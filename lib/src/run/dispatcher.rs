@@ -239,6 +239,12 @@ impl State<'_> {
                     self.exited(index, status);
                 }
             }
+            Event::Server(Some(FromServer::Released { pid, .. })) => {
+                if let Some(index) = self.slots.iter().position(|slot| slot.pid == Some(pid) && slot.status.is_none()) {
+                    self.slots[index].released();
+                    self.conclude_worker(index);
+                }
+            }
             Event::Server(Some(other)) => {
                 self.stop(Ending::Broken { reason: format!("the server said {other:?}") });
             }

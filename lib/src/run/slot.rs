@@ -251,6 +251,12 @@ impl Slot {
         self.lifeline = None;
     }
 
+    /// It is this run's no more, and its process goes on: nothing of it is ended here.
+    pub(super) fn released(&mut self) {
+        self.pid = None;
+        self.ended(0);
+    }
+
     /// Keeps the end of what it printed outside capture.
     pub(super) fn keep_tail(&mut self, bytes: &[u8]) {
         self.tail.extend_from_slice(bytes);

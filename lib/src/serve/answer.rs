@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use super::context::{Context, Identity, Mode, elapsed_ms, not_found};
 use super::protocol::{
-    Code, DaemonStatus, Failure, InitContext, Node, Request, RerunConfig, Response, RunRequest, VERSION, shortened,
+    Code, DaemonStatus, Failure, FixtureConfig, InitContext, Node, Request, RerunConfig, Response, RunRequest, VERSION,
+    shortened,
 };
 use super::runs::{Run, Runs};
 use super::statistics::{self, Cut};
@@ -24,6 +25,9 @@ const MOST_WORKERS: u32 = 1024;
 /// More reruns of a test than anybody waits for, and a longer pause.
 const MOST_RERUNS: u32 = 1000;
 const LONGEST_DELAY_MS: u32 = 3_600_000;
+
+/// Longer than anybody keeps a fixture, in seconds: a week.
+const OLDEST_FIXTURE_S: f64 = 604_800.0;
 
 /// So many contexts are kept that nobody asked for by name: shells differ in their variables.
 const MOST_AUTOMATIC: usize = 8;
@@ -166,6 +170,36 @@ impl Shared {
             }
             Request::GetRerunConfig { context_id } => {
                 Response::RerunConfig(*unpoisoned(&self.context(&context_id)?.rerun))
+            }
+            Request::ConfigureFixtureReuse {
+                context_id,
+                enabled,
+                max_age_seconds,
+                teardown_on_conftest_change,
+                teardown_on_test_file_change,
+            } => {
+                if !(max_age_seconds > 0.0 && max_age_seconds <= OLDEST_FIXTURE_S) {
+                    return Err(Failure::invalid(format!(
+                        "max_age_seconds is more than 0 and at most {OLDEST_FIXTURE_S}"
+                    )));
+                }
+                let config = FixtureConfig {
+                    enabled,
+                    max_fixture_age_seconds: max_age_seconds,
+                    teardown_on_conftest_change,
+                    teardown_on_test_file_change,
+                    ..FixtureConfig::default()
+                };
+                self.context(&context_id)?.fixtures.configure(config.clone());
+                acknowledged("fixture_reuse", &config)?
+            }
+            Request::GetFixtureConfig { context_id } => {
+                Response::FixtureConfig(self.context(&context_id)?.fixtures.config())
+            }
+            Request::GetSessionStatus { context_id } => {
+                let context = self.context(&context_id)?;
+                let repo_path = context.identity.place.folder.display().to_string();
+                Response::SessionStatus(context.fixtures.status(repo_path))
             }
             Request::GetFlakinessReport { context_id } => {
                 statistics::flakiness_report(&self.context(&context_id)?.store())?

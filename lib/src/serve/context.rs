@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::fixtures::{Fixtures, Ground};
 use super::protocol::{Code, ContextStatus, Failure, RerunConfig};
 use super::unpoisoned;
 use super::watching::Watching;
@@ -102,6 +103,8 @@ pub(crate) struct Context {
     pub workers: Mutex<u32>,
     /// How `run_with_rerun` runs failed tests again.
     pub rerun: Mutex<RerunConfig>,
+    /// What stays alive between its runs.
+    pub fixtures: Fixtures,
     /// Tests that ended, and the time they took, in microseconds.
     pub executed: (AtomicU64, AtomicU64),
     state: Mutex<State>,
@@ -166,6 +169,7 @@ impl Context {
             identity,
             workers: Mutex::new(0),
             rerun: Mutex::default(),
+            fixtures: Fixtures::default(),
             executed: Default::default(),
             state: Mutex::default(),
             changed: Condvar::new(),
@@ -377,8 +381,48 @@ impl Context {
         Ok((waits.then_some(socket), view))
     }
 
+    /// A server for a run of the daemon's own, what holds now, and whether the server keeps
+    /// fixtures alive, where that is configured. `abandoned`: nobody waits any more.
+    pub(crate) fn lease_for_run(
+        self: &Arc<Self>,
+        ids: &[String],
+        abandoned: &dyn Fn() -> bool,
+    ) -> Result<(Option<PathBuf>, View, bool), Failure> {
+        let (server, view) = self.lease(ids)?;
+        if !self.fixtures.config().enabled {
+            return Ok((server, view, false));
+        }
+        let ground = || self.ground(server.as_deref());
+        match self.fixtures.lease(&view.hash, &self.sockets, ground, abandoned) {
+            Some(kept) => Ok((Some(kept), view, true)),
+            None => Ok((server, view, false)),
+        }
+    }
+
+    /// What a server that keeps fixtures is made from, or why none is made.
+    fn ground(&self, server: Option<&Path>) -> Result<Ground, &'static str> {
+        let server = server.ok_or("each run has an interpreter of its own here")?;
+        let state = unpoisoned(&self.state);
+        let warm = state.warm.as_ref().filter(|warm| warm.is_shared_at(server));
+        let warm = warm.ok_or("the project or a plugin acts at the end of each session")?;
+        let head = warm.inventory.head();
+        if warm.server.as_ref().is_some_and(|kept| kept.server.collected.live_output) {
+            return Err("what tests print goes to the run that is on, and fixtures hold that (pytest's -s, --capture)");
+        }
+        let rootdir = Path::new(&head.rootdir);
+        let pytest = self.pytest();
+        Ok(Ground {
+            server: server.to_path_buf(),
+            inventory_hash: head.inventory_hash.clone(),
+            dependencies: head.dependencies.clone(),
+            environment: self.question(&pytest).environment.clone(),
+            test_files: head.blocks.iter().map(|block| rootdir.join(&block.file_path)).collect(),
+        })
+    }
+
     /// Something may have changed: what did is collected again before somebody asks.
     fn look_again(&self) {
+        self.fixtures.look_again();
         if unpoisoned(&self.state).warm.is_some() {
             // Whoever asks is told what is wrong.
             drop(self.ready(false));
@@ -436,10 +480,16 @@ impl Context {
         if let Some(warm) = warm {
             warm.end();
         }
+        self.fixtures.close();
     }
 }
 
 impl Warm {
+    /// Whether its server is the one at `socket`, and serves any number of clients.
+    fn is_shared_at(&self, socket: &Path) -> bool {
+        self.server.as_ref().is_some_and(|kept| kept.socket == socket && !kept.once)
+    }
+
     fn view(&self) -> View {
         let head = self.inventory.head();
         View {

@@ -5,6 +5,7 @@
 //! - `connection`: one client. `answer`: what each request does.
 //! - `context`: a repository's warm collection, and whether it still holds.
 //!   `watching`: noticing changes before somebody asks.
+//! - `fixtures`: what stays alive between the runs of a context.
 //! - `runs`: runs as processes. `order`: what such a process is told and does.
 //! - `statistics`: what is answered from history.
 //! - `client`: speaking with a daemon that runs.
@@ -14,6 +15,7 @@ mod client;
 mod connection;
 mod context;
 mod daemon;
+mod fixtures;
 mod order;
 mod protocol;
 mod runs;

@@ -30,6 +30,12 @@ const FIELDS: &[(&str, &[&str])] = &[
     ("configure_rerun", &["context_id", "enabled", "max_reruns", "only_flaky", "delay_ms"]),
     ("get_rerun_config", &["context_id"]),
     ("run_with_rerun", &["context_id", "node_ids", "workers", "maxfail"]),
+    (
+        "configure_fixture_reuse",
+        &["context_id", "enabled", "max_age_seconds", "teardown_on_conftest_change", "teardown_on_test_file_change"],
+    ),
+    ("get_fixture_config", &["context_id"]),
+    ("get_session_status", &["context_id"]),
     ("get_shard", &["context_id", "node_ids", "shard_index", "total_shards", "strategy"]),
     ("get_shard_info", &["context_id", "node_ids", "total_shards", "strategy"]),
     ("status", &[]),
@@ -96,6 +102,23 @@ pub(crate) enum Request {
         context_id: String,
     },
     RunWithRerun(RunRequest),
+    ConfigureFixtureReuse {
+        context_id: String,
+        enabled: bool,
+        #[serde(default = "default_age")]
+        max_age_seconds: f64,
+        #[serde(default = "yes")]
+        teardown_on_conftest_change: bool,
+        /// Beyond the protocol, which only reports it.
+        #[serde(default)]
+        teardown_on_test_file_change: bool,
+    },
+    GetFixtureConfig {
+        context_id: String,
+    },
+    GetSessionStatus {
+        context_id: String,
+    },
     GetShard {
         context_id: String,
         #[serde(default)]
@@ -133,6 +156,38 @@ pub(crate) struct RerunConfig {
     pub only_flaky: bool,
     /// How long to wait before.
     pub delay_ms: u32,
+}
+
+/// How fixtures are kept alive between runs.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct FixtureConfig {
+    pub enabled: bool,
+    pub max_fixture_age_seconds: f64,
+    /// As soon as one changed; else when the next run needs the new one.
+    pub teardown_on_conftest_change: bool,
+    /// The same of test files.
+    pub teardown_on_test_file_change: bool,
+    pub scopes_to_reuse: [&'static str; 2],
+}
+
+impl Default for FixtureConfig {
+    fn default() -> FixtureConfig {
+        FixtureConfig {
+            enabled: false,
+            max_fixture_age_seconds: default_age(),
+            teardown_on_conftest_change: true,
+            teardown_on_test_file_change: false,
+            scopes_to_reuse: ["session", "package"],
+        }
+    }
+}
+
+fn default_age() -> f64 {
+    600.0
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// `init_context`
@@ -294,6 +349,8 @@ pub(crate) enum Response {
         recent_outcomes: Vec<&'static str>,
     },
     RerunConfig(RerunConfig),
+    FixtureConfig(FixtureConfig),
+    SessionStatus(SessionStatus),
     ShardedTests {
         shard_index: u32,
         total_shards: u32,
@@ -312,6 +369,24 @@ pub(crate) enum Response {
     /// Beyond the protocol: the answer to `status`.
     DaemonStatus(Box<DaemonStatus>),
     Error(Failure),
+}
+
+/// Fixtures that are alive between runs.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct SessionStatus {
+    /// Empty where none are; then the numbers are 0.
+    pub session_id: String,
+    pub repo_path: String,
+    /// In seconds since the epoch.
+    pub created_at: f64,
+    /// The same.
+    pub last_run_at: f64,
+    pub total_runs: u32,
+    pub enabled: bool,
+    /// Beyond the protocol: why the last run left nothing alive, where it did not.
+    pub reason: Option<String>,
+    /// Beyond the protocol: what went wrong in the last tear-down.
+    pub teardown_error: Option<String>,
 }
 
 /// A test with its metadata.

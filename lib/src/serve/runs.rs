@@ -262,7 +262,8 @@ impl Run {
         request: &RunRequest,
         reruns: Option<RerunConfig>,
     ) -> Result<Totals, Failure> {
-        let (server, view) = context.lease(&request.node_ids)?;
+        let abandoned = || self.cancelled.load(Ordering::Acquire);
+        let (server, view, keeps) = context.lease_for_run(&request.node_ids, &abandoned)?;
         if request.node_ids.is_empty() {
             unpoisoned(&self.state).total = view.node_count;
         }
@@ -275,7 +276,8 @@ impl Run {
             options: identity.options.clone(),
             rootdir: view.rootdir,
             node_ids: (!request.node_ids.is_empty()).then(|| request.node_ids.clone()),
-            workers: (workers > 0).then_some(workers),
+            // There is one of each fixture that is kept.
+            workers: if keeps { Some(1) } else { (workers > 0).then_some(workers) },
             maxfail: request.maxfail,
             exec: identity.mode.exec(),
             reruns,
@@ -443,7 +445,7 @@ fn totals_of(complete: &RunComplete) -> Totals {
 }
 
 /// A name that no other run has: 24 hex digits.
-fn new_id(context: &str) -> String {
+pub(super) fn new_id(context: &str) -> String {
     static COUNT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
     let mut hasher = Sha256::new_with_prefix(context);
     hasher.update(std::process::id().to_le_bytes());

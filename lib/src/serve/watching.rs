@@ -23,9 +23,9 @@ pub(crate) struct Watching {
 }
 
 impl Watching {
-    /// Watches the project's part of what a collection depended on; calls `changed` once
-    /// for the first change and what follows soon. `None` where the system cannot.
-    pub(crate) fn start(head: &Head, changed: impl FnOnce() + Send + 'static) -> Option<Watching> {
+    /// Watches the project's part of what a collection depended on; calls `changed` for
+    /// each change and what follows soon. `None` where the system cannot.
+    pub(crate) fn start(head: &Head, changed: impl Fn() + Send + 'static) -> Option<Watching> {
         let (sender, events) = crossbeam_channel::unbounded();
         let files: BTreeSet<PathBuf> = head.dependencies.files.iter().map(|file| PathBuf::from(&file.path)).collect();
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
@@ -40,7 +40,7 @@ impl Watching {
             let _ = watcher.watch(&folder, RecursiveMode::NonRecursive);
         }
         std::thread::spawn(move || {
-            if waits_for_change(&events) {
+            while waits_for_change(&events) {
                 changed();
             }
         });

@@ -115,6 +115,16 @@ pub enum Request {
         /// Where to listen.
         socket: String,
     },
+    /// Take one client after another, and keep a worker with its fixtures, until this
+    /// connection ends or the time is over.
+    Reside {
+        /// Where to listen.
+        socket: String,
+        /// For how long, in seconds.
+        max_age: f64,
+    },
+    /// A client will come: it must not end before. Only of one that resides.
+    Expect,
     /// Wait for another client.
     Linger {
         /// Where to listen.
@@ -172,6 +182,23 @@ pub enum FromServer {
         pid: i32,
         /// As `waitpid` gave it.
         status: i32,
+    },
+    /// A worker's run is over, and its process is kept.
+    Released {
+        /// Its name.
+        worker: String,
+        /// Its process.
+        pid: i32,
+    },
+    /// Of one that resides: why it keeps no worker after a run.
+    NotKept {
+        /// Why.
+        reason: String,
+    },
+    /// What was kept could not be torn down as it should.
+    TornDown {
+        /// What pytest said.
+        error: String,
     },
     /// Its session ended, after a run.
     Finished {
@@ -346,6 +373,13 @@ impl ControlReader {
             return Ok(None);
         };
         serde_json::from_slice(&frame).map(Some).map_err(lost)
+    }
+
+    /// Whether there is something to read, a message or the end.
+    pub fn is_readable(&self) -> bool {
+        use std::os::fd::AsFd;
+        let mut polled = [nix::poll::PollFd::new(self.0.as_fd(), nix::poll::PollFlags::POLLIN)];
+        nix::poll::poll(&mut polled, nix::poll::PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
     }
 
     /// The next message, where one of its own kind was asked for.

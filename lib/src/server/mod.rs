@@ -469,6 +469,16 @@ impl Server {
         }
     }
 
+    /// Makes the server take one client after another at `socket` and keep a worker, with
+    /// the fixtures of session and package scope, for `max_age` seconds.
+    pub fn reside(&mut self, socket: &Path, max_age: f64) -> Result<(), ServerError> {
+        self.writer.send(&Request::Reside { socket: socket.display().to_string(), max_age }, &[])?;
+        match self.reader.next()? {
+            Some(FromServer::Lingering) => Ok(()),
+            other => Err(ServerError::Connection { reason: format!("no answer to reside: {other:?}") }),
+        }
+    }
+
     /// Ends the server and waits until it is gone.
     pub fn end(mut self) {
         self.writer.close();

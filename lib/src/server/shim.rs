@@ -9,7 +9,7 @@ use super::{Launch, Watch};
 pub(super) const BOOT: &str = include_str!("../../shim/boot.py");
 
 /// The shim's modules in the order in which they may import each other.
-const MODULES: [(&str, &str); 26] = [
+const MODULES: [(&str, &str); 28] = [
     ("orphans", include_str!("../../shim/rpt_shim/orphans.py")),
     ("keeper", include_str!("../../shim/rpt_shim/keeper.py")),
     ("interpreter", include_str!("../../shim/rpt_shim/interpreter.py")),
@@ -34,6 +34,8 @@ const MODULES: [(&str, &str); 26] = [
     ("dependencies", include_str!("../../shim/rpt_shim/dependencies.py")),
     ("rewritten", include_str!("../../shim/rpt_shim/rewritten.py")),
     ("standing", include_str!("../../shim/rpt_shim/standing.py")),
+    ("loaded", include_str!("../../shim/rpt_shim/loaded.py")),
+    ("resident", include_str!("../../shim/rpt_shim/resident.py")),
     ("server", include_str!("../../shim/rpt_shim/server.py")),
     ("main", include_str!("../../shim/rpt_shim/main.py")),
 ];
