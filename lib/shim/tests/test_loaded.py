@@ -92,7 +92,7 @@ def test_modules_of_any_place(loaded, project, tmp_path, monkeypatch):
 
 def test_what_cannot_be_found_is_no_error(loaded, project):
     with pytest.raises(OSError):
-        open(project / "missing")
+        (project / "missing").read_text()
     states = loaded.states()
     assert changed(states.items()) is None
     (project / "missing").touch()
