@@ -178,7 +178,16 @@ pub fn as_usage(error: impl std::error::Error) -> Fault {
 /// `name: what: why` and turns it into its exit code. A reader that closed
 /// stdout ends the process quietly.
 pub fn main<Args: clap::Parser>(name: &str, body: impl FnOnce(Args) -> anyhow::Result<Exit>) -> ExitCode {
-    if let Some(kind) = crate::generated::asked(std::env::args_os()) {
+    main_with(name, &std::env::args_os().collect::<Vec<_>>(), body)
+}
+
+/// The same with other arguments than this process was started with; the first one is its name.
+pub fn main_with<Args: clap::Parser>(
+    name: &str,
+    args: &[OsString],
+    body: impl FnOnce(Args) -> anyhow::Result<Exit>,
+) -> ExitCode {
+    if let Some(kind) = crate::generated::asked(args.iter().cloned()) {
         let written = crate::generated::write::<Args>(name, &kind, &mut std::io::stdout().lock());
         return match written {
             Ok(()) => Exit::Ok.into(),
@@ -189,7 +198,7 @@ pub fn main<Args: clap::Parser>(name: &str, body: impl FnOnce(Args) -> anyhow::R
         };
     }
     let mut command = crate::generated::with_option(Args::command());
-    let parsed = command.try_get_matches_from_mut(std::env::args_os());
+    let parsed = command.try_get_matches_from_mut(args);
     let args = match parsed.and_then(|matches| Args::from_arg_matches(&matches)) {
         Ok(args) => args,
         Err(error) => return parse_failure(name, &error.format(&mut command)),

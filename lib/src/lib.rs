@@ -36,6 +36,8 @@ pub mod tally;
 pub mod test_id;
 pub mod trend;
 pub mod unit;
+pub mod watch;
+mod watching;
 pub mod whole_file;
 
 /// A duration in milliseconds as it stands in records: to the microsecond.

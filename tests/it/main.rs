@@ -44,4 +44,5 @@ mod terminal;
 mod timeout;
 mod verify;
 mod view;
+mod watch;
 mod watchdog;

@@ -32,6 +32,10 @@ pub(crate) struct Args {
     /// Stop after N failures [default: as pytest is configured]
     #[arg(long, value_name = "N")]
     maxfail: Option<u32>,
+    /// Stay, and run again what a saved file affects, failed tests first; keys: a all, f failed,
+    /// q quit
+    #[arg(long, conflicts_with_all = ["replay", "format", "verify"])]
+    pub(crate) watch: bool,
     /// Do not use a daemon (rpt-serve) that runs
     #[arg(long)]
     no_serve: bool,

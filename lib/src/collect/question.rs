@@ -37,7 +37,7 @@ pub(crate) struct Question<'a> {
 
 impl<'a> Question<'a> {
     /// What is asked in the current folder and environment.
-    pub(super) fn new(pytest: &'a PytestArgs) -> anyhow::Result<Question<'a>> {
+    pub(crate) fn new(pytest: &'a PytestArgs) -> anyhow::Result<Question<'a>> {
         let cwd = std::env::current_dir().context("cannot read the current folder")?;
         let python = find_python(pytest.python.as_deref(), &cwd).map_err(crate::cli::as_usage)?;
         let args = pytest.collection_args();

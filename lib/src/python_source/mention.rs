@@ -25,6 +25,16 @@ const ROUNDABOUT: [&str; 14] = [
 /// How `source` may use the module `name`, whose package is `package`: the word by
 /// which it does.
 pub fn mention<'a>(source: &[u8], name: &'a str, package: &str) -> Option<&'a str> {
+    uses(source, name, package, true)
+}
+
+/// Whether `source` names the module `name`, whose package is `package`. Not wide: whoever
+/// imports what it does not name is not found.
+pub fn names(source: &[u8], name: &str, package: &str) -> bool {
+    uses(source, name, package, false).is_some()
+}
+
+fn uses<'a>(source: &[u8], name: &'a str, package: &str, roundabout: bool) -> Option<&'a str> {
     let is_module = |word: &[u8]| word == name.as_bytes();
     for line in lines(source) {
         let first = line.tokens.first();
@@ -50,7 +60,8 @@ pub fn mention<'a>(source: &[u8], name: &'a str, package: &str) -> Option<&'a st
             if used {
                 return Some(name);
             }
-            if token.kind == Kind::Word
+            if roundabout
+                && token.kind == Kind::Word
                 && let Some(way) = ROUNDABOUT.iter().find(|way| way.as_bytes() == token.text)
             {
                 return Some(way);
@@ -77,6 +88,8 @@ mod tests {
         ] {
             assert_eq!(mention(source.as_bytes(), "test_a", "tests"), Some("test_a"), "{source}");
         }
+        let source = b"m = importlib.import_module(n); import test_a";
+        assert!(names(source, "test_a", "tests") && !names(source, "test_b", "tests"));
         assert_eq!(mention(b"m = importlib.import_module(n)", "test_a", "tests"), Some("import_module"));
         for source in ["def test_a(): pass", "from helpers import *", "# test_a", "import test_ab", "test_a = 1"] {
             assert_eq!(mention(source.as_bytes(), "test_a", "tests"), None, "{source}");

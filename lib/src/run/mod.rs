@@ -83,10 +83,12 @@ pub use ward::QuarantineFrom;
 /// What is run on somebody's behalf.
 #[derive(Debug)]
 pub struct Given {
-    /// Ids relative to rootdir; `None`: everything.
+    /// Ids relative to rootdir; `None`: everything, or what the arguments name.
     pub ids: Option<Vec<Box<str>>>,
     /// What they are relative to.
     pub rootdir: String,
+    /// Those of them, or of what is in their files, that run before all others.
+    pub first: Vec<Box<str>>,
     /// The server to run them with; `None`: a new one.
     pub server: Option<PathBuf>,
 }
@@ -112,11 +114,16 @@ fn run_with(options: &RunOptions, given: Option<Given>) -> anyhow::Result<Exit> 
     let replayed = again.as_ref().map(|again| again.options(options));
     let options = replayed.as_ref().unwrap_or(options);
     let mut lease = None;
+    let mut first = Vec::new();
     let mut request = match (&again, given) {
         (Some(again), _) => again.request(),
         (None, Some(given)) => {
             lease = given.server;
-            given.ids.map_or_else(Request::default, |ids| Request::of_ids(ids, &given.rootdir))
+            first = given.first;
+            match given.ids {
+                Some(ids) => Request::of_ids(ids, &given.rootdir),
+                None => Request::of_arguments(&options.pytest.paths, &cwd),
+            }
         }
         (None, None) => Request::read(&options.pytest, &cwd)?,
     };
@@ -167,7 +174,8 @@ fn run_with(options: &RunOptions, given: Option<Given>) -> anyhow::Result<Exit> 
     if let Some(again) = &again {
         again.tie(&mut items);
     }
-    let selection = Selection::of(&request, &items, &rootdir, &cwd);
+    let mut selection = Selection::of(&request, &items, &rootdir, &cwd);
+    selection.put_first(&items, &first);
     let store = (!options.no_history).then(|| history_for_run(options.history.clone(), &rootdir));
     let how = (options.dist, share::count(options.workers), request.is_whole(&rootdir, &cwd));
     let places = (&*rootdir, store.as_deref());

@@ -61,7 +61,7 @@ impl Request {
 
     /// As for pytest, except that a node id only chooses among what its file holds:
     /// one that does not exist costs its own result, not the run.
-    fn of_arguments(arguments: &[String], cwd: &Path) -> Request {
+    pub(super) fn of_arguments(arguments: &[String], cwd: &Path) -> Request {
         if !arguments.iter().any(|argument| argument.contains("::")) {
             return Request { paths: arguments.to_vec(), ..Request::default() };
         }
@@ -235,6 +235,14 @@ impl Selection {
             }
         }
         selection
+    }
+
+    /// Moves the items of these ids before all others.
+    pub(super) fn put_first(&mut self, items: &[BriefItem], first: &[Box<str>]) {
+        let first: HashSet<&str> = first.iter().map(|id| &**id).collect();
+        if !first.is_empty() {
+            self.order.sort_by_key(|&number| !first.contains(&*items[number as usize].node_id));
+        }
     }
 }
 

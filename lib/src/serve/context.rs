@@ -14,7 +14,6 @@ use crossbeam_channel::{Receiver, Sender};
 use super::fixtures::{Fixtures, Ground};
 use super::protocol::{Code, ContextStatus, Failure, RerunConfig};
 use super::unpoisoned;
-use super::watching::Watching;
 use crate::cli::PytestArgs;
 use crate::collect::Question;
 use crate::collect::held::{Held, Inventory, Stale, hold};
@@ -26,6 +25,7 @@ use crate::record::{CollectError, Test};
 use crate::run::Exec;
 use crate::server::{Place, Server};
 use crate::test_id::file_of;
+use crate::watching::Watching;
 
 /// For how long a server that serves one client waits for it.
 const ONE_CLIENT_SECONDS: u32 = 30;
@@ -283,7 +283,7 @@ impl Context {
         };
         let collected_at = jiff::Timestamp::now().as_millisecond().max(0) as u64;
         let own = Weak::clone(&self.own);
-        let watching = Watching::start(inventory.head(), move || {
+        let watching = Watching::start(inventory.head(), move |_| {
             if let Some(context) = own.upgrade() {
                 context.look_again();
             }

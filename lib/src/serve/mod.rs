@@ -4,7 +4,6 @@
 //!   and the bytes are `link`'s.
 //! - `connection`: one client. `answer`: what each request does.
 //! - `context`: a repository's warm collection, and whether it still holds.
-//!   `watching`: noticing changes before somebody asks.
 //! - `fixtures`: what stays alive between the runs of a context.
 //! - `runs`: runs as processes. `order`: what such a process is told and does.
 //! - `statistics`: what is answered from history.
@@ -20,7 +19,6 @@ mod order;
 mod protocol;
 mod runs;
 mod statistics;
-mod watching;
 
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard};

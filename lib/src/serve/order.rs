@@ -67,7 +67,7 @@ pub(crate) fn run_ordered() -> anyhow::Result<Exit> {
         color: Color::Never,
     };
     let ids = order.node_ids.map(|ids| ids.into_iter().map(String::into_boxed_str).collect());
-    run_given(&options, Given { ids, rootdir: order.rootdir, server: order.server })
+    run_given(&options, Given { ids, rootdir: order.rootdir, first: Vec::new(), server: order.server })
 }
 
 fn reruns(config: RerunConfig) -> Reruns {

@@ -1,5 +1,5 @@
-//! Owns noticing that files change while nobody asks, so that a collection is made again
-//! before somebody does. It is a saving, never a need: what is used is compared in any case.
+//! Owns noticing that files of a collection change, as they do. What it misses is found by
+//! whoever compares before use.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -24,14 +24,14 @@ pub(crate) struct Watching {
 
 impl Watching {
     /// Watches the project's part of what a collection depended on; calls `changed` for
-    /// each change and what follows soon. `None` where the system cannot.
-    pub(crate) fn start(head: &Head, changed: impl Fn() + Send + 'static) -> Option<Watching> {
+    /// each change and what follows soon, with the files. `None` where the system cannot.
+    pub(crate) fn start(head: &Head, changed: impl Fn(BTreeSet<PathBuf>) + Send + 'static) -> Option<Watching> {
         let (sender, events) = crossbeam_channel::unbounded();
         let files: BTreeSet<PathBuf> = head.dependencies.files.iter().map(|file| PathBuf::from(&file.path)).collect();
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            if event.is_ok_and(|event| is_of_interest(&event, &files)) {
+            for path in event.iter().flat_map(|event| of_interest(event, &files)) {
                 // Nobody waits for it any more: the next watcher does.
-                let _ = sender.send(());
+                let _ = sender.send(path.to_path_buf());
             }
         })
         .ok()?;
@@ -40,36 +40,33 @@ impl Watching {
             let _ = watcher.watch(&folder, RecursiveMode::NonRecursive);
         }
         std::thread::spawn(move || {
-            while waits_for_change(&events) {
-                changed();
+            while let Some(paths) = next_change(&events) {
+                changed(paths);
             }
         });
         Some(Watching { _watcher: watcher })
     }
 }
 
-/// Waits for a change and for the quiet after it; false: nobody watches any more.
-fn waits_for_change(events: &Receiver<()>) -> bool {
-    if events.recv().is_err() {
-        return false;
-    }
+/// Waits for a change and for the quiet after it; `None`: nobody watches any more.
+fn next_change(events: &Receiver<PathBuf>) -> Option<BTreeSet<PathBuf>> {
+    let mut paths = BTreeSet::from([events.recv().ok()?]);
     loop {
         match events.recv_timeout(QUIET) {
-            Ok(()) => {}
-            Err(RecvTimeoutError::Timeout) => return true,
-            Err(RecvTimeoutError::Disconnected) => return false,
-        }
+            Ok(path) => paths.insert(path),
+            Err(RecvTimeoutError::Timeout) => return Some(paths),
+            Err(RecvTimeoutError::Disconnected) => return None,
+        };
     }
 }
 
-/// Whether a collection may read it another time: a file it depended on, or one that could
-/// be collected, imported or configure pytest.
-fn is_of_interest(event: &Event, files: &BTreeSet<PathBuf>) -> bool {
+/// What a collection may read another time: files it depended on, and those that could be
+/// collected, imported or configure pytest.
+fn of_interest<'a>(event: &'a Event, files: &BTreeSet<PathBuf>) -> impl Iterator<Item = &'a Path> {
     const ENDINGS: [&str; 7] = ["py", "ini", "toml", "cfg", "pth", "so", "txt"];
-    if event.kind.is_access() {
-        return false;
-    }
-    event.paths.iter().any(|path| {
+    let paths = if event.kind.is_access() { &[][..] } else { &event.paths };
+    paths.iter().map(PathBuf::as_path).filter(|path| {
+        let path = *path;
         let of_tools = path.components().any(|part| TOOLS.iter().any(|tool| part.as_os_str() == *tool));
         let ending = path.extension().and_then(|ending| ending.to_str());
         files.contains(path) || !of_tools && ending.is_none_or(|ending| ENDINGS.contains(&ending))
@@ -96,7 +93,10 @@ mod tests {
     #[test]
     fn only_what_may_be_read_is_of_interest() {
         let files = BTreeSet::from([PathBuf::from("/a/data.csv")]);
-        let of = |kind: EventKind, path: &str| is_of_interest(&Event::new(kind).add_path(path.into()), &files);
+        let of = |kind: EventKind, path: &str| {
+            let event = Event::new(kind).add_path(path.into());
+            of_interest(&event, &files).next().is_some()
+        };
         let written = EventKind::Modify(ModifyKind::Any);
         assert!(of(written, "/a/test_it.py") && of(written, "/a/data.csv") && of(written, "/a/pytest.ini"));
         assert!(of(EventKind::Create(CreateKind::Folder), "/a/tests"));
