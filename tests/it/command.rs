@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -101,6 +102,7 @@ impl Command {
         let count = self.stages.len();
         let mut children: Vec<Child> = Vec::new();
         let mut errors = Vec::new();
+        let said = Arc::new(Mutex::new(String::new()));
         let mut from_before = match self.inherited_stdin.take() {
             Some(descriptor) => descriptor,
             None if self.stdin.is_some() => Stdio::piped(),
@@ -112,7 +114,7 @@ impl Command {
             stage.stdin(std::mem::replace(&mut from_before, Stdio::null()));
             stage.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(group);
             let mut child = stage.spawn().unwrap_or_else(|error| panic!("{:?}: {error}", stage.get_program()));
-            errors.push(read_in_background(child.stderr.take().unwrap()));
+            errors.push(read_in_background(child.stderr.take().unwrap(), Arc::clone(&said)));
             let stdout = child.stdout.take().unwrap();
             if index + 1 < count {
                 from_before = stdout.into();
@@ -137,15 +139,19 @@ impl Command {
                 }
             }
         });
-        Running { children, errors, lines: Some(lines), read: Vec::new(), until: Instant::now() + LIMIT }
+        Running { children, errors, said, lines: Some(lines), read: Vec::new(), until: Instant::now() + LIMIT }
     }
 }
 
-fn read_in_background(mut stream: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+fn read_in_background(mut stream: impl Read + Send + 'static, said: Arc<Mutex<String>>) -> JoinHandle<Vec<u8>> {
     std::thread::spawn(move || {
         let mut text = Vec::new();
+        let mut chunk = vec![0; 4096];
         // What was read before a fault is what there is.
-        let _ = stream.read_to_end(&mut text);
+        while let Ok(count @ 1..) = stream.read(&mut chunk) {
+            text.extend_from_slice(&chunk[..count]);
+            said.lock().unwrap().push_str(&String::from_utf8_lossy(&chunk[..count]));
+        }
         text
     })
 }
@@ -154,6 +160,8 @@ fn read_in_background(mut stream: impl Read + Send + 'static) -> JoinHandle<Vec<
 pub(crate) struct Running {
     children: Vec<Child>,
     errors: Vec<JoinHandle<Vec<u8>>>,
+    /// What all of them said on stderr so far.
+    said: Arc<Mutex<String>>,
     lines: Option<Receiver<Vec<u8>>>,
     read: Vec<u8>,
     until: Instant,
@@ -177,6 +185,16 @@ impl Running {
     pub(crate) fn wait_for_line_seen(&mut self, part: &str) {
         if !String::from_utf8_lossy(&self.read).contains(part) {
             self.wait_for_line(part);
+        }
+    }
+
+    /// Waits until stderr of any stage holds `part`.
+    #[track_caller]
+    pub(crate) fn wait_for_said(&self, part: &str) {
+        let said = || self.said.lock().unwrap().contains(part);
+        while !said() {
+            assert!(Instant::now() < self.until, "{part:?} is not in {}", self.said.lock().unwrap());
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 

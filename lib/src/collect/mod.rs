@@ -57,7 +57,7 @@ pub fn collect(options: &CollectOptions) -> anyhow::Result<Exit> {
         match link::lease(&question.cwd, &question.python, &question.args, Wanted::Listing) {
             Leased::Listing => found = kept::look(&question, false)?,
             Leased::Died => say("rpt-collect: the daemon ended while it was asked: going on without it"),
-            Leased::Server(_) | Leased::Nothing => {}
+            Leased::Server(..) | Leased::Nothing => {}
         }
     }
     let known = match found {

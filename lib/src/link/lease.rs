@@ -2,6 +2,7 @@
 //! saving, never a need: whatever is not as it should be, there is none.
 
 use std::io::{BufReader, ErrorKind, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -42,10 +43,11 @@ struct Answered {
 }
 
 /// What a daemon said.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Leased {
-    /// Here waits a server that has collected what is on the disk now.
-    Server(PathBuf),
+    /// Here waits a server that has collected what is on the disk now; and the connection,
+    /// which ends with the daemon.
+    Server(PathBuf, UnixStream),
     /// What it collected is what is on the disk now, and is kept.
     Listing,
     /// None: no daemon, or it has nothing that could be used.
@@ -82,7 +84,7 @@ pub fn lease(folder: &Path, python: &Path, options: &[String], wanted: Wanted) -
     };
     match answer {
         Ok(Some((answer, _))) => match serde_json::from_value(answer) {
-            Ok(Answered { server: Some(server), .. }) => Leased::Server(server),
+            Ok(Answered { server: Some(server), .. }) => Leased::Server(server, stream),
             Ok(Answered { listing: true, .. }) => Leased::Listing,
             _ => Leased::Nothing,
         },

@@ -39,9 +39,11 @@ pub(crate) fn socket_path(asked: Option<&Path>) -> Result<PathBuf, Fault> {
 pub(crate) struct Held {
     pub listener: UnixListener,
     path: PathBuf,
+    /// What the socket was when it was bound.
+    identity: (u64, u64),
     lock_path: PathBuf,
     /// Held until the end.
-    _lock: Flock<File>,
+    lock: Flock<File>,
 }
 
 impl Held {
@@ -69,15 +71,36 @@ impl Held {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(|error| wrong(path, error))?;
         // For whoever asks which process it is; the lock itself is what counts.
         let _ = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| write!(lock, "{}", std::process::id()));
-        Ok(Held { listener, path: path.to_path_buf(), lock_path, _lock: lock })
+        let identity = identity(path).ok_or_else(|| wrong(path, ErrorKind::NotFound.into()))?;
+        Ok(Held { listener, path: path.to_path_buf(), identity, lock_path, lock })
     }
+
+    /// Whether nobody can come any more: another file is at the path, or none.
+    pub(crate) fn is_lost(&self) -> bool {
+        identity(&self.path) != Some(self.identity)
+    }
+
+    /// Where it listens.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Which file is at `path`.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    path.symlink_metadata().ok().map(|found| (found.dev(), found.ino()))
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        // Both are this process's while it holds the lock.
-        let _ = std::fs::remove_file(&self.path);
-        let _ = std::fs::remove_file(&self.lock_path);
+        // Whatever else is there is somebody else's.
+        if !self.is_lost() {
+            let _ = std::fs::remove_file(&self.path);
+        }
+        let own = self.lock.metadata().ok().map(|found| (found.dev(), found.ino()));
+        if own.is_some() && identity(&self.lock_path) == own {
+            let _ = std::fs::remove_file(&self.lock_path);
+        }
     }
 }
 

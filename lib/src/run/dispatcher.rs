@@ -249,6 +249,7 @@ impl State<'_> {
                 self.stop(Ending::Broken { reason: format!("the server said {other:?}") });
             }
             Event::Server(None) => self.server_gone(),
+            Event::DaemonGone => self.run.sinks.report.note("the daemon ended: the run goes on without it"),
             Event::SpawnStarted(index, pid) => {
                 self.slots[index].pid = Some(pid);
                 if self.stopped.is_some() {

@@ -24,6 +24,8 @@ pub(super) enum Event {
     SpawnFailed(usize, String),
     /// A worker that this process started by itself ended with this wait status.
     Exited(usize, i32),
+    /// The daemon that leased the server ended.
+    DaemonGone,
     /// This process was asked to stop.
     Interrupted(Interrupted),
 }

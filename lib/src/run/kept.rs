@@ -94,7 +94,7 @@ pub(super) fn start(
         let items = server.brief_items(located)?;
         let selection = Selection::of(request, &items, Path::new(&server.collected.rootdir), cwd);
         if selection.not_found.is_empty() {
-            return Ok(Some(Obtained { server, items: Some(items) }));
+            return Ok(Some(Obtained { server, items: Some(items), daemon: None }));
         }
         server.end();
     }

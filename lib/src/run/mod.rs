@@ -40,6 +40,7 @@ mod verify;
 mod ward;
 mod warm;
 
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -190,6 +191,7 @@ fn run_with(options: &RunOptions, given: Option<Given>) -> anyhow::Result<Exit> 
         let mut run = Run::new(options, on_stdout, request, Some(&server.server.collected), &rootdir, files);
         run.ward = ward;
         run.sharing = sharing;
+        run.daemon = server.daemon;
         run.first_worker = again.as_ref().map_or(0, Again::first_worker);
         run.with_server(server.server, &items, &selection, &python, interrupts, began)
     })
@@ -242,6 +244,8 @@ struct Run<'a> {
     /// No ids were named: whatever plain pytest runs was meant.
     asked_for_all: bool,
     sharing: Sharing,
+    /// The daemon that leased the server.
+    daemon: Option<UnixStream>,
 }
 
 impl<'a> Run<'a> {
@@ -292,6 +296,7 @@ impl<'a> Run<'a> {
             paths: request.paths.clone(),
             asked_for_all: request.ids.is_none(),
             sharing: Sharing::default(),
+            daemon: None,
         }
     }
 
@@ -421,6 +426,9 @@ impl<'a> Run<'a> {
         let retries = self.retries(&collected, items, &selection.order, !ward.is_empty(), &mut sinks);
         let events = crossbeam_channel::unbounded();
         forward(interrupts, events.0.clone());
+        if let Some(daemon) = self.daemon.take() {
+            listen_for_end(daemon, events.0.clone());
+        }
         let here = self.options.workers == Workers::Exactly(0);
         // Plugins in the process that collected wait for the end, whoever runs the tests.
         let attended = !here && (collected.listens || collected.has_summary);
@@ -566,6 +574,15 @@ fn forward(interrupts: Receiver<Interrupted>, events: Sender<Event>) {
                 return;
             }
         }
+    });
+}
+
+/// Waits for the end of a daemon that has nothing more to say.
+fn listen_for_end(mut daemon: UnixStream, events: Sender<Event>) {
+    std::thread::spawn(move || {
+        while std::io::Read::read(&mut daemon, &mut [0; 64]).is_ok_and(|count| count > 0) {}
+        // The run may be over.
+        let _ = events.send(Event::DaemonGone);
     });
 }
 

@@ -1,6 +1,7 @@
 //! Where a run's server comes from: leased by a daemon, kept by this pipeline, or new.
 //! Knows nothing of how tests are run with it.
 
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Instant;
 
@@ -20,6 +21,8 @@ pub(super) struct Obtained {
     pub(super) server: Server,
     /// `None`: not asked for yet.
     pub(super) items: Option<Vec<BriefItem>>,
+    /// Where a daemon leased it: the connection, which ends with the daemon.
+    pub(super) daemon: Option<UnixStream>,
 }
 
 /// A server that somebody keeps, where it is still there. Errors of its collection do not concern
@@ -28,7 +31,7 @@ pub(super) fn attach_to(socket: &Path, located: bool) -> Option<Obtained> {
     let mut server = server::attach_at(socket).ok().flatten()?;
     server.collected.errors.clear();
     let items = server.brief_items(located).ok()?;
-    Some(Obtained { server, items: Some(items) })
+    Some(Obtained { server, items: Some(items), daemon: None })
 }
 
 /// The server that collected for this pipeline and waits, where there is one that
@@ -49,7 +52,7 @@ pub(super) fn server(
             let items = server.brief_items(options.files.tell_places())?;
             let selection = Selection::of(request, &items, Path::new(&server.collected.rootdir), cwd);
             if selection.not_found.is_empty() {
-                return Ok(Obtained { server, items: Some(items) });
+                return Ok(Obtained { server, items: Some(items), daemon: None });
             }
             server.end();
         }
@@ -83,5 +86,5 @@ pub(super) fn server(
         place: None,
     };
     let server = server::start(&launch)?.ready_until(interrupts, until)?;
-    Ok(Obtained { server, items: None })
+    Ok(Obtained { server, items: None, daemon: None })
 }

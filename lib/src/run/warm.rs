@@ -40,8 +40,8 @@ pub(super) fn attach(
     let shape = options.pytest.context_args();
     let context = Context::new(cwd, python, &shape, std::env::vars_os());
     let shape = request.kept.as_ref().and_then(|kept| kept.options_for(&context)).unwrap_or(shape);
-    let socket = match lease(cwd, python, &shape, Wanted::Server) {
-        Leased::Server(socket) => socket,
+    let (socket, daemon) = match lease(cwd, python, &shape, Wanted::Server) {
+        Leased::Server(socket, daemon) => (socket, daemon),
         Leased::Died => {
             say("rpt-run: the daemon ended while it was asked: going on without it");
             return None;
@@ -61,7 +61,7 @@ pub(super) fn attach(
     }
     let has_all = |items: &Vec<_>| Selection::of(request, items, &rootdir, cwd).not_found.is_empty();
     match items.filter(has_all) {
-        Some(items) => Some(Obtained { server, items: Some(items) }),
+        Some(items) => Some(Obtained { server, items: Some(items), daemon: Some(daemon) }),
         None => {
             if by_paths {
                 request.ids = None;

@@ -4,11 +4,13 @@
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 
 use super::answer::Shared;
 use super::protocol::{Failure, Response};
@@ -25,8 +27,7 @@ const MOST_CONNECTIONS: u64 = 700;
 /// What a client's thread needs: requests are nested at most 32 deep.
 const STACK: usize = 1 << 20;
 
-/// How often old runs are looked for while there are any, and a run's end where only that
-/// is waited for.
+/// How often a run's end is looked for where only that is waited for.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// The line that says that it listens, and where; a daemon's starter waits for it.
@@ -61,17 +62,21 @@ pub(crate) fn listen(options: &ServeOptions, detached: bool) -> anyhow::Result<E
         nix::unistd::dup2_stderr(&nowhere)?;
     }
     let active = Arc::new(Mutex::new(Instant::now()));
+    let waker = Arc::clone(&wake);
+    let _guard = notice(held.path(), move || poke(&waker));
     while !shared.stopping.load(Ordering::Acquire) {
-        let busy = shared.connections.load(Ordering::Acquire) > 0 || shared.runs.unfinished() > 0;
+        let runs = shared.runs.unfinished() > 0;
+        let busy = shared.connections.load(Ordering::Acquire) > 0 || runs;
         if busy {
             *unpoisoned(&active) = Instant::now();
         }
         let idle_left = options.idle_timeout.map(|limit| limit.saturating_sub(unpoisoned(&active).elapsed()));
-        if idle_left.is_some_and(|left| left.is_zero()) {
+        let is_lost = held.is_lost();
+        if idle_left.is_some_and(|left| left.is_zero()) || is_lost && !busy {
             break;
         }
-        let looks = shared.runs.forget_old() || busy && options.idle_timeout.is_some();
-        let wait = [idle_left, looks.then_some(LOOK)].into_iter().flatten().min();
+        let looks = runs || busy && (is_lost || options.idle_timeout.is_some());
+        let wait = [idle_left, shared.runs.forget_old(), looks.then_some(LOOK)].into_iter().flatten().min();
         if wait_for(&held, &woken, wait) {
             accept_all(&held, &shared, &wake);
         }
@@ -79,6 +84,22 @@ pub(crate) fn listen(options: &ServeOptions, detached: bool) -> anyhow::Result<E
     shared.close();
     drop(held);
     Ok(Exit::Ok)
+}
+
+/// Calls `changed` when something becomes of the socket, until what it gives is dropped.
+/// Where the system cannot, it is seen when something else happens.
+fn notice(socket: &Path, changed: impl Fn() + Send + 'static) -> Option<RecommendedWatcher> {
+    let (name, folder) = (socket.file_name()?.to_os_string(), socket.parent()?.to_path_buf());
+    let own = folder.clone();
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        let concerns = |path: &std::path::PathBuf| path.file_name() == Some(&name) || *path == own;
+        if event.is_ok_and(|event| !event.kind.is_access() && event.paths.iter().any(concerns)) {
+            changed();
+        }
+    })
+    .ok()?;
+    watcher.watch(&folder, RecursiveMode::NonRecursive).ok()?;
+    Some(watcher)
 }
 
 /// Waits for a client, a poke or the end of `wait`; whether a client may be there.

@@ -16,20 +16,20 @@ pub(crate) const VERSION: u32 = 1;
 const FIELDS: &[(&str, &[&str])] = &[
     ("init_context", &["protocol_version", "repo_path", "python_path", "execution_mode", "pytest_args", "environment"]),
     ("collect", &["context_id", "force"]),
-    ("run", &["context_id", "node_ids", "workers", "maxfail"]),
+    ("run", &["context_id", "node_ids", "workers", "maxfail", "timeout_seconds"]),
     ("list", &["context_id", "keyword", "marker"]),
     ("get_inventory", &["context_id"]),
     ("get_worker_status", &["context_id"]),
     ("configure_workers", &["context_id", "num_workers"]),
     ("shutdown", &["context_id"]),
     ("ping", &[]),
-    ("run_stream", &["context_id", "node_ids", "workers", "maxfail"]),
+    ("run_stream", &["context_id", "node_ids", "workers", "maxfail", "timeout_seconds"]),
     ("get_run_progress", &["context_id", "run_id", "since"]),
     ("get_flakiness_report", &["context_id"]),
     ("get_test_flakiness", &["context_id", "node_id"]),
     ("configure_rerun", &["context_id", "enabled", "max_reruns", "only_flaky", "delay_ms"]),
     ("get_rerun_config", &["context_id"]),
-    ("run_with_rerun", &["context_id", "node_ids", "workers", "maxfail"]),
+    ("run_with_rerun", &["context_id", "node_ids", "workers", "maxfail", "timeout_seconds"]),
     (
         "configure_fixture_reuse",
         &["context_id", "enabled", "max_age_seconds", "teardown_on_conftest_change", "teardown_on_test_file_change"],
@@ -217,6 +217,9 @@ pub(crate) struct RunRequest {
     pub workers: Option<u32>,
     #[serde(default)]
     pub maxfail: Option<u32>,
+    /// Beyond the protocol: the run is broken off when it is not over then.
+    #[serde(default)]
+    pub timeout_seconds: Option<f64>,
 }
 
 impl Request {
@@ -480,6 +483,7 @@ pub(crate) enum Code {
     CollectionFailed,
     InvalidRequest,
     InternalError,
+    Timeout,
     PythonNotFound,
     VersionMismatch,
 }

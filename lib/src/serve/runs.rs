@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 use super::context::Context;
 use super::order::{Order, RUN};
-use super::protocol::{Failure, Progressed, RerunConfig, RunRequest, Totals, shortened};
+use super::protocol::{Code, Failure, Progressed, RerunConfig, RunRequest, Totals, shortened};
 use super::{own_program, unpoisoned};
 use crate::outcome::Outcome;
 use crate::record::{RunComplete, Started, TestResult};
@@ -64,6 +64,8 @@ pub(crate) struct Run {
     pub id: String,
     pub context_id: String,
     cancelled: AtomicBool,
+    /// Its time was over: why it came to no end.
+    overdue: Mutex<Option<Failure>>,
     state: Mutex<RunState>,
     changed: Condvar,
     process: Mutex<Option<Child>>,
@@ -111,10 +113,12 @@ impl Runs {
         if known.values().filter(|run| !run.is_done()).count() >= MOST {
             return Err(Failure::invalid(format!("{MOST} runs wait already")));
         }
+        let limit = request.timeout_seconds.map(limit_of).transpose()?;
         let run = Arc::new(Run {
             id: new_id(&context.id),
             context_id: context.id.clone(),
             cancelled: AtomicBool::new(false),
+            overdue: Mutex::new(None),
             state: Mutex::new(RunState { total, ..RunState::default() }),
             changed: Condvar::new(),
             process: Mutex::new(None),
@@ -133,6 +137,10 @@ impl Runs {
             };
             own.end(outcome);
         });
+        if let Some(limit) = limit {
+            let (runs, own) = (Arc::clone(self), Arc::clone(&run));
+            std::thread::spawn(move || runs.limit(&own, limit));
+        }
         Ok(run)
     }
 
@@ -180,6 +188,23 @@ impl Runs {
         run.signal(Signal::SIGINT);
     }
 
+    /// Breaks off a run that is not over by then.
+    fn limit(&self, run: &Run, limit: Duration) {
+        if Instant::now().checked_add(limit).is_none_or(|until| run.wait_until(until)) {
+            return;
+        }
+        let Progress { completed, total, .. } = run.progress(Some(u64::MAX));
+        let message =
+            format!("the run was not over after {} s: {completed} of {total} tests had ended", limit.as_secs_f64());
+        *unpoisoned(&run.overdue) = Some(Failure::new(Code::Timeout, message));
+        self.cancel(run);
+        if !run.wait_until(Instant::now() + CANCEL_GRACE) {
+            run.signal(Signal::SIGKILL);
+            // It may still collect: its client is answered now.
+            run.end(Err(Failure::internal("the run came to no end")));
+        }
+    }
+
     /// The client that began it is gone: unless somebody else asks for it, it is broken off.
     pub(crate) fn abandon(self: &Arc<Self>, run: &Arc<Run>) {
         let (runs, run) = (Arc::clone(self), Arc::clone(run));
@@ -198,11 +223,12 @@ impl Runs {
         });
     }
 
-    /// Forgets runs that nobody needs to know any more; false: none is left.
-    pub(crate) fn forget_old(&self) -> bool {
+    /// Forgets runs that nobody needs to know any more; how long it is until the next one is
+    /// forgotten, where one has ended.
+    pub(crate) fn forget_old(&self) -> Option<Duration> {
         let mut known = unpoisoned(&self.known);
         known.retain(|_, run| run.is_kept());
-        !known.is_empty()
+        known.values().filter_map(|run| run.kept_for()).min()
     }
 
     /// Breaks off all runs of a context, or all, and waits for their end.
@@ -362,7 +388,12 @@ impl Run {
     }
 
     fn end(&self, outcome: Result<Totals, Failure>) {
+        let overdue = unpoisoned(&self.overdue).clone();
+        let outcome = overdue.map_or(outcome, Err);
         let mut state = unpoisoned(&self.state);
+        if state.outcome.is_some() {
+            return;
+        }
         if let Ok(totals) = &outcome {
             state.total = totals.total;
         }
@@ -395,7 +426,12 @@ impl Run {
     }
 
     fn is_kept(&self) -> bool {
-        unpoisoned(&self.state).ended_at.is_none_or(|at| at.elapsed() < KEPT)
+        self.kept_for().is_none_or(|left| !left.is_zero())
+    }
+
+    /// For how long it can still be asked for; `None`: it is not over.
+    fn kept_for(&self) -> Option<Duration> {
+        unpoisoned(&self.state).ended_at.map(|at| KEPT.saturating_sub(at.elapsed()))
     }
 
     /// Waits for its end, until then; false: it goes on.
@@ -420,6 +456,11 @@ impl Run {
             let _ = kill(Pid::from_raw(child.id() as i32), signal);
         }
     }
+}
+
+fn limit_of(seconds: f64) -> Result<Duration, Failure> {
+    let limit = Duration::try_from_secs_f64(seconds).ok().filter(|limit| !limit.is_zero());
+    limit.ok_or_else(|| Failure::invalid("timeout_seconds is a number of seconds, more than 0"))
 }
 
 /// The type of a record.
@@ -453,3 +494,7 @@ pub(super) fn new_id(context: &str) -> String {
     hasher.update(COUNT.fetch_add(1, Ordering::Relaxed).to_le_bytes());
     hasher.finalize()[..12].iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+#[path = "runs_tests.rs"]
+mod tests;

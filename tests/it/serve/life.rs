@@ -134,3 +134,99 @@ fn what_cannot_be_a_socket_is_refused() {
     project.command("rpt-serve").args(["--idle-timeout", "5"]).run().assert_code(4);
     project.command("rpt-serve").args(["--socket", "--idle-timeout", "-1"]).run().assert_code(4);
 }
+
+/// Nobody can come to a daemon whose socket is gone: it ends when nobody is there.
+#[test]
+fn a_daemon_whose_socket_is_lost_ends_by_itself() {
+    let project = project();
+    let listen = || {
+        let listening = project.command("rpt-serve").arg("--socket").start();
+        listening.wait_for_said("listening at");
+        listening
+    };
+    let socket = project.runtime().join("rpt/serve.sock");
+    let listening = listen();
+    std::fs::remove_file(&socket).unwrap();
+    listening.finish().assert_code(0);
+    project.assert_nothing_left();
+
+    // Another file is in its place, and stays there.
+    let listening = listen();
+    std::fs::write(project.path().join("other"), "mine").unwrap();
+    std::fs::rename(project.path().join("other"), &socket).unwrap();
+    listening.finish().assert_code(0);
+    assert_eq!(std::fs::read_to_string(&socket).unwrap(), "mine");
+    std::fs::remove_file(&socket).unwrap();
+
+    // The whole folder, as when a session of the user ends.
+    let listening = listen();
+    std::fs::remove_dir_all(project.runtime().join("rpt")).unwrap();
+    listening.finish().assert_code(0);
+
+    // Whoever is there is served to the end.
+    let listening = listen();
+    let daemon = Daemon { project: &project };
+    let mut client = daemon.client("named");
+    let context = client.open(&project);
+    std::fs::remove_file(&socket).unwrap();
+    client.want(json!({"type": "run", "context_id": context}), "run_complete");
+    drop(client);
+    listening.finish().assert_code(0);
+    project.assert_nothing_left();
+}
+
+/// A listener and a client of another user. Only root can be one.
+#[test]
+fn another_user_is_not_heard_and_not_spoken_with() {
+    let project = project();
+    let daemon = Daemon::start(&project);
+    let socket = daemon.socket();
+    let is_closed_to_others = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o077 == 0;
+    assert!(is_closed_to_others(&socket) && is_closed_to_others(socket.parent().unwrap()));
+    if !nix::unistd::geteuid().is_root() {
+        // What is closed to others nobody else can open; who is a peer is tested beside the code.
+        return;
+    }
+    // Even where both are open.
+    let open = |path: &std::path::Path, mode: u32| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let folders = socket.ancestors().skip(1).take_while(|folder| *folder != std::env::temp_dir());
+    folders.for_each(|folder| open(folder, 0o711));
+    open(&socket, 0o666);
+    let as_nobody = |program: &str| {
+        let line = format!("setpriv --reuid=65534 --regid=65534 --clear-groups /usr/bin/python3 -c \"{program}\"");
+        project.shell(&line)
+    };
+    let ask = format!(
+        "import socket; s = socket.socket(socket.AF_UNIX); s.connect('{}'); s.settimeout(30)\n\
+         try: s.sendall(b'\\x0f\\0\\0\\0{{\\'type\\':\\'ping\\'}}'); print(s.recv(1))\n\
+         except OSError as error: print(type(error).__name__)",
+        socket.display()
+    );
+    let output = as_nobody(&ask).run();
+    let said = output.assert_code(0).text();
+    assert!(["b''", "BrokenPipeError", "ConnectionResetError"].contains(&said.trim()), "{said}");
+    assert_eq!(daemon.client("named").ask(json!({"type": "ping"}))["type"], "pong");
+    open(socket.parent().unwrap(), 0o700);
+    daemon.stop();
+
+    // Whose daemon it is counts, too.
+    let place = project.path().join("theirs");
+    std::fs::create_dir(&place).unwrap();
+    open(&place, 0o777);
+    open(&project.path(), 0o711);
+    let theirs = place.join("s");
+    let listen = format!(
+        "import os, socket, time; s = socket.socket(socket.AF_UNIX); s.bind('{0}'); os.chmod('{0}', 0o666); s.listen()\n\
+         while not os.path.exists('{0}.done'): time.sleep(0.01)",
+        theirs.display()
+    );
+    let listening = as_nobody(&listen).start();
+    assert!(process::poll(|| theirs.exists()));
+    let output = project.command("rpt-serve").args(["--status", "--socket"]).arg(&theirs).run();
+    output.assert_one_line(&["who listens there is another user"]);
+    assert_ne!(output.code(), 0);
+    std::fs::write(place.join("s.done"), "").unwrap();
+    listening.finish();
+}

@@ -215,3 +215,44 @@ fn progress_is_for_whoever_asks() {
     let whole = progress(&mut other, &context, &run, json!(0));
     assert_eq!((whole["results"].as_array().unwrap().len(), &whole["running"]), (6, &json!(0)));
 }
+
+#[test]
+fn a_run_beyond_its_time_is_broken_off_and_told() {
+    let project = Project::with_test(
+        "import pytest, time\n\
+         @pytest.fixture\n\
+         def thing():\n\
+         \x20   yield\n\
+         \x20   open('torn_down', 'w').close()\n\
+         def test_short(): pass\n\
+         def test_long(thing): time.sleep(600)\n",
+    );
+    let daemon = Daemon::start(&project);
+    let mut client = daemon.client("named");
+    let context = client.open(&project);
+    client.want(json!({"type": "collect", "context_id": context}), "collection_complete");
+    let limited = |kind: &str, limit: serde_json::Value| json!({"type": kind, "context_id": context, "workers": 1, "timeout_seconds": limit});
+    for kind in ["run", "run_with_rerun"] {
+        let message = client.fails(limited(kind, json!(3)), "timeout");
+        assert!(message.contains("not over after 3 s: 1 of 2 tests"), "{message}");
+        assert!(project.path().join("torn_down").exists());
+        std::fs::remove_file(project.path().join("torn_down")).unwrap();
+    }
+    // One that is asked for keeps what it had told before.
+    let started = client.want(limited("run_stream", json!(3)), "run_started");
+    let run = started["run_id"].as_str().unwrap();
+    assert!(process::poll(|| progress(&mut client, &context, run, json!(0))["completed"].as_u64() > Some(0)));
+    assert!(process::poll(|| {
+        let ask = json!({"type": "get_run_progress", "context_id": context, "run_id": run, "since": 1000});
+        client.ask(ask)["code"] == "timeout"
+    }));
+    let told = progress(&mut client, &context, run, json!(0));
+    assert_eq!((&told["done"], &told["results"][0]["outcome"]), (&json!(true), &json!("passed")));
+    for wrong in [json!(0), json!(-1), json!(1e300)] {
+        assert!(client.fails(limited("run", wrong), "invalid_request").contains("timeout_seconds"));
+    }
+    let short =
+        json!({"type": "run", "context_id": context, "node_ids": ["test_it.py::test_short"], "timeout_seconds": 600});
+    assert_eq!(client.want(short, "run_complete")["passed"], 1);
+    assert_eq!(daemon.status()["runs"], 0);
+}

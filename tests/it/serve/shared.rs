@@ -103,10 +103,79 @@ fn a_run_goes_on_when_the_daemon_dies() {
     assert_eq!(starts(&project), before);
     let pid = daemon.status()["pid"].as_i64().unwrap();
     kill(Pid::from_raw(pid as i32), Signal::SIGKILL).unwrap();
+    running.wait_for_said("the daemon ended");
     project.write("open", "");
     let output = running.finish();
     assert_eq!(ids(output.assert_code(0)), ["tests/test_gate.py::test_gate", "tests/test_gate.py::test_after"]);
+    let lines: Vec<&str> = output.stderr().lines().filter(|line| line.contains("daemon")).collect();
+    assert_eq!(lines, ["rpt-run: the daemon ended: the run goes on without it"]);
     project.assert_no_process_left();
     // And the next one needs none.
     project.command("rpt-run").arg("tests/test_gate.py").run().assert_code(0);
+}
+
+/// A daemon that ends while it is asked.
+#[test]
+fn a_command_goes_on_when_the_daemon_ends_while_it_is_asked() {
+    use std::io::Read;
+    use std::os::unix::net::UnixListener;
+
+    let project = counted();
+    let folder = project.runtime().join("rpt");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let listener = UnixListener::bind(folder.join("serve.sock")).unwrap();
+    let answering = std::thread::spawn(move || {
+        // One for each command, and the beginning of an answer for the second one.
+        for said in [&b""[..], b"\x20\0", b""] {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.read_exact(&mut [0; 16]).unwrap();
+            std::io::Write::write_all(&mut stream, said).unwrap();
+        }
+    });
+    for args in [["tests/test_one.py::test_a"], ["tests/test_two.py"]] {
+        let output = project.command("rpt-run").args(args).run();
+        let said = output.assert_code(0).said();
+        let lines: Vec<_> = said.iter().filter(|line| line.contains("daemon")).collect();
+        assert_eq!(lines, [&"rpt-run: the daemon ended while it was asked: going on without it"]);
+        assert_eq!(output.results().len(), 1);
+    }
+    let output = project.command("rpt-collect").run();
+    output.assert_code(0).assert_one_line(&["rpt-collect: the daemon ended while it was asked: going on without it"]);
+    assert_eq!(output.test_ids().len(), 3);
+    answering.join().unwrap();
+}
+
+/// What forks the workers of a run dies: that is the run's loss, and nobody else's.
+#[test]
+fn a_run_that_loses_its_server_says_so_and_the_next_one_does_not() {
+    let project = counted().file(
+        "tests/test_parent.py",
+        "import os, signal, time\n\
+         def test_before(): pass\n\
+         def test_parent():\n\
+         \x20   os.kill(os.getppid(), signal.SIGKILL)\n\
+         \x20   time.sleep(600)\n\
+         def test_after(): pass\n",
+    );
+    let daemon = warmed(&project);
+    project.command("rpt-run").arg("tests/test_parent.py::test_before").run().assert_code(0);
+    let pid = daemon.status()["contexts"][0]["server_pid"].clone();
+    let before = starts(&project);
+    let output = project.command("rpt-run").args(["tests/test_parent.py", "-n", "1"]).run();
+    output.assert_code(3);
+    assert!(output.stderr().contains("the fork server ended"), "{}", output.stderr());
+    let ends: Vec<String> = output.results().into_iter().map(|(_, outcome)| outcome).collect();
+    assert_eq!(ends, ["passed", "failed", "not_run"]);
+    crate::output::assert_totals_add_up(&output);
+    project.command("rpt-run").args(["tests/test_parent.py::test_after"]).run().assert_code(0);
+    assert_eq!(starts(&project), before, "the daemon still has what it had");
+    assert_eq!(daemon.status()["contexts"][0]["server_pid"], pid);
+
+    let mut client = daemon.client("named");
+    let context = client.open(&project);
+    let run = |id: &str| serde_json::json!({"type": "run", "context_id": context, "node_ids": [format!("tests/test_parent.py::{id}")]});
+    let totals = client.want(run("test_parent"), "run_complete");
+    assert_eq!((&totals["failed"], &totals["total"]), (&serde_json::json!(1), &serde_json::json!(1)), "{totals}");
+    assert_eq!(client.want(run("test_after"), "run_complete")["passed"], 1);
 }
