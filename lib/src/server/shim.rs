@@ -9,7 +9,7 @@ use super::{Launch, Watch};
 pub(super) const BOOT: &str = include_str!("../../shim/boot.py");
 
 /// The shim's modules in the order in which they may import each other.
-const MODULES: [(&str, &str); 26] = [
+const MODULES: [(&str, &str); 27] = [
     ("orphans", include_str!("../../shim/rpt_shim/orphans.py")),
     ("keeper", include_str!("../../shim/rpt_shim/keeper.py")),
     ("interpreter", include_str!("../../shim/rpt_shim/interpreter.py")),
@@ -33,6 +33,7 @@ const MODULES: [(&str, &str); 26] = [
     ("worker", include_str!("../../shim/rpt_shim/worker.py")),
     ("dependencies", include_str!("../../shim/rpt_shim/dependencies.py")),
     ("rewritten", include_str!("../../shim/rpt_shim/rewritten.py")),
+    ("voices", include_str!("../../shim/rpt_shim/voices.py")),
     ("standing", include_str!("../../shim/rpt_shim/standing.py")),
     ("server", include_str!("../../shim/rpt_shim/server.py")),
     ("main", include_str!("../../shim/rpt_shim/main.py")),
