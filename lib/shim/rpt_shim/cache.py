@@ -3,6 +3,11 @@ what rpt ran. Written by the server alone: workers never write the cache."""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+from typing import Any
+
 import pytest
 
 from rpt_shim import wire
@@ -25,3 +30,27 @@ def remember(config: pytest.Config, failed: list[str], ran: list[str]) -> None:
         del plugin.lastfailed[known]
     for node_id in failed:
         plugin.lastfailed[node_id] = True
+
+
+def known_ids(config: Any) -> bytes | None:
+    """What pytest writes down at each end of a session: the ids of all tests it ever saw."""
+    plugin = config.pluginmanager.getplugin("nfplugin")
+    if plugin is None or type(plugin).__module__ != "_pytest.cacheprovider":
+        return None
+    ids = sorted(map(str, plugin.cached_nodeids))
+    return json.dumps(ids, ensure_ascii=False, indent=2).encode(errors="replace")
+
+
+def keep_known_ids(config: Any, known: bytes | None) -> None:
+    """Where exactly that is written already it is not worked out and written again: with
+    many tests that takes longer than running one."""
+    if known is None:
+        return
+    try:
+        with open(os.path.join(config.cache._cachedir, "v", "cache", "nodeids"), "rb") as file:
+            written = file.read()
+    except (AttributeError, OSError):
+        return
+    if written == known:
+        with contextlib.suppress(ValueError):
+            config.hook.pytest_sessionfinish._remove_plugin(config.pluginmanager.getplugin("nfplugin"))

@@ -59,5 +59,9 @@ def main(control_socket: socket.socket, settings: dict[str, Any]) -> int:
         server.end_orphans()
         sys.stdout.flush()
         sys.stderr.flush()
+        if server.apart and server.last_client is not None:
+            # Everything is done, and whoever forked this process sees its end: the client need
+            # not wait until the system has taken the memory of a whole suite apart.
+            server.last_client.close()
         os._exit(code)
     return code

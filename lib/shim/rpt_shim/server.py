@@ -40,6 +40,7 @@ from rpt_shim import (
     stacks,
     standing,
     surroundings,
+    voices,
     wire,
 )
 from rpt_shim.board import Board
@@ -91,9 +92,15 @@ class Server:
         self.listens_at = ""
         #: What every client that comes is told first; None: it serves one at a time.
         self.greeting: dict[str, Any] | None = None
+        #: This process is a fork that serves one client of many.
+        self.apart = False
         #: What was worked out before the first client came: items and shared fixtures.
         self.described: list[bytes] | None = None
         self.shared: list[list[Any]] | None = None
+        #: The ids of all tests, as pytest's cache has them.
+        self.known_ids: bytes | None = None
+        #: Whether a collection of garbage could be heard, where that was looked at.
+        self.voices: voices.Voices | None = None
         self.seen: dict[str, tuple[int, int]] = {}
         #: What pytest's configuration says of time limits and reruns.
         self.rules: dict[str, Any] = {}
@@ -327,6 +334,7 @@ class Server:
             connection.close()
             self.children[pid] = ("", _open_process(pid))
             return
+        self.apart = True
         os.setpgid(0, 0)
         assert self.greeting is not None and self.listener is not None
         if self.control is not None:
@@ -358,6 +366,7 @@ class Server:
             pass
         if self.relay is not None and self.relay.broke is not None:
             raise self.relay.broke
+        cache.keep_known_ids(session.config, self.known_ids)
         # What pytest makes its exit code of.
         code = self.ending["exit_code"]
         session.testsfailed = max(1, self.ending["failed"]) if code == 1 else 0
@@ -417,6 +426,9 @@ class Server:
             self.greeting = self._collected(session)
             self.described = list(self._chunks(session, inventory.brief))
             self.shared = sharing.used(session, [])[0]
+            self.known_ids = cache.known_ids(session.config)
+            assert self.listener is not None
+            self.voices = voices.Voices(session.config, [self.control.fileno(), self.listener.fileno()])
             self.control.send({"type": "lingering"})
         elif operation == "reside":
             return resident.serve(self, session, request)
@@ -557,7 +569,8 @@ class Server:
             # What tests left behind is found here, while pytest still listens for
             # exceptions in finalizers. The five rounds at its own end then look at
             # what is new since, not at every item of the suite again.
-            gc.collect()
+            if self.voices is None or not self.voices.nobody_has_one():
+                gc.collect()
             gc.freeze()
 
     def _reap(self) -> None:

@@ -1,7 +1,6 @@
 //! Owns which tests are asked for: from arguments or from a stream, and which
 //! collected items those are.
 
-use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::io::{IsTerminal, Read};
 use std::os::fd::AsFd;
@@ -187,34 +186,37 @@ impl Selection {
         let Some(ids) = &request.ids else {
             return Selection { order: (0..items.len() as u32).collect(), not_found: Vec::new() };
         };
-        let mut by_id: HashMap<&str, Vec<u32>> = HashMap::with_capacity(items.len());
-        let mut by_file: HashMap<&str, Vec<u32>> = HashMap::new();
-        for (number, item) in items.iter().enumerate() {
-            by_id.entry(&item.node_id).or_default().push(number as u32);
-            by_file.entry(file_of(&item.node_id)).or_default().push(number as u32);
-        }
+        // `find` and an editor write paths in their own way.
+        let plain: Vec<Option<String>> = ids
+            .iter()
+            .map(|id| match request.piped {
+                true => is_roundabout(id).then(|| relative_to(rootdir, &rootdir.join(&**id))),
+                false => Some(relative_to(rootdir, &cwd.join(&**id))),
+            })
+            .collect();
+        let files = ids.iter().map(|id| file_of(id)).chain(plain.iter().flatten().map(|id| file_of(id)));
+        let (mut by_id, by_file) = places(items, &files.collect());
         let mut selection = Selection::default();
         let mut taken = vec![false; items.len()];
         let mut missed = HashSet::new();
-        let ids: Vec<Cow<str>> = ids
+        let ids: Vec<&str> = ids
             .iter()
-            .map(|id| match request.piped {
-                true if by_id.contains_key(&**id) || !is_roundabout(id) => Cow::Borrowed(&**id),
-                // `find` and an editor write paths in their own way.
-                true => Cow::Owned(relative_to(rootdir, &rootdir.join(&**id))),
-                false => Cow::Owned(relative_to(rootdir, &cwd.join(&**id))),
+            .zip(&plain)
+            .map(|(id, plain)| match plain {
+                Some(plain) if !(request.piped && by_id.contains_key(&**id)) => plain,
+                _ => &**id,
             })
             .collect();
         let mut mentions: HashMap<&str, usize> = HashMap::new();
-        for id in ids.iter().filter(|id| by_id.get(&***id).is_some_and(|numbers| numbers.len() > 1)) {
+        for id in ids.iter().filter(|id| by_id.get(**id).is_some_and(|numbers| numbers.len() > 1)) {
             *mentions.entry(id).or_default() += 1;
         }
-        for id in &ids {
-            let found = match (by_id.get_mut(&**id), by_file.get(file_of(id))) {
+        for id in ids {
+            let found = match (by_id.get_mut(id), by_file.get(file_of(id))) {
                 // Several items of one id: a stream names each of them in its place;
                 // an id named less often than that stands for all of them.
                 (Some(numbers), _) => {
-                    let later = mentions.get_mut(&**id).map_or(0, |left| {
+                    let later = mentions.get_mut(id).map_or(0, |left| {
                         *left -= 1;
                         *left
                     });
@@ -224,9 +226,9 @@ impl Selection {
                 // A folder: looked for among all.
                 (None, None) => within(0..items.len() as u32, id, items),
             };
-            let known = by_id.contains_key(&**id);
+            let known = by_id.contains_key(id);
             if found.is_empty() && !known && missed.insert(id) {
-                selection.not_found.push((&**id).into());
+                selection.not_found.push(id.into());
             }
             for number in found {
                 if !std::mem::replace(&mut taken[number as usize], true) {
@@ -244,6 +246,29 @@ impl Selection {
             self.order.sort_by_key(|&number| !first.contains(&*items[number as usize].node_id));
         }
     }
+}
+
+/// Numbers, by some text.
+type Numbers<'a> = HashMap<&'a str, Vec<u32>>;
+
+/// The items of these files by id and by file: of a large suite most are of others.
+fn places<'a>(items: &'a [BriefItem], files: &HashSet<&str>) -> (Numbers<'a>, Numbers<'a>) {
+    let (mut by_id, mut by_file) = (Numbers::new(), Numbers::new());
+    let mut last: Option<(&str, bool)> = None;
+    for (number, item) in items.iter().enumerate() {
+        let id = &*item.node_id;
+        // Neighbours are mostly of one file.
+        let (file, asked) = match last {
+            Some((file, asked)) if id.strip_prefix(file).is_some_and(|rest| rest.starts_with("::")) => (file, asked),
+            _ => (file_of(id), files.contains(file_of(id))),
+        };
+        last = Some((file, asked));
+        if asked {
+            by_id.entry(id).or_default().push(number as u32);
+            by_file.entry(file).or_default().push(number as u32);
+        }
+    }
+    (by_id, by_file)
 }
 
 fn within(numbers: impl Iterator<Item = u32>, ancestor: &str, items: &[BriefItem]) -> Vec<u32> {

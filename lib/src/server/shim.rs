@@ -9,7 +9,7 @@ use super::{Launch, Watch};
 pub(super) const BOOT: &str = include_str!("../../shim/boot.py");
 
 /// The shim's modules in the order in which they may import each other.
-const MODULES: [(&str, &str); 28] = [
+const MODULES: [(&str, &str); 29] = [
     ("orphans", include_str!("../../shim/rpt_shim/orphans.py")),
     ("keeper", include_str!("../../shim/rpt_shim/keeper.py")),
     ("interpreter", include_str!("../../shim/rpt_shim/interpreter.py")),
@@ -33,6 +33,7 @@ const MODULES: [(&str, &str); 28] = [
     ("worker", include_str!("../../shim/rpt_shim/worker.py")),
     ("dependencies", include_str!("../../shim/rpt_shim/dependencies.py")),
     ("rewritten", include_str!("../../shim/rpt_shim/rewritten.py")),
+    ("voices", include_str!("../../shim/rpt_shim/voices.py")),
     ("standing", include_str!("../../shim/rpt_shim/standing.py")),
     ("loaded", include_str!("../../shim/rpt_shim/loaded.py")),
     ("resident", include_str!("../../shim/rpt_shim/resident.py")),

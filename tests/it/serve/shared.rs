@@ -179,3 +179,52 @@ fn a_run_that_loses_its_server_says_so_and_the_next_one_does_not() {
     assert_eq!((&totals["failed"], &totals["total"]), (&serde_json::json!(1), &serde_json::json!(1)), "{totals}");
     assert_eq!(client.want(run("test_after"), "run_complete")["passed"], 1);
 }
+
+/// A collection of garbage takes longer than a test in a large suite. Where nobody could hear of
+/// it, it is left out; here somebody can.
+#[test]
+fn what_is_said_when_things_are_taken_apart_is_said_in_a_warm_run() {
+    let project = counted().file(
+        "tests/test_one.py",
+        "class Loud:\n\
+         \x20   def __init__(self, name):\n\
+         \x20       self.name, self.cycle = name, self\n\
+         \x20   def __del__(self):\n\
+         \x20       raise ValueError(f'taken apart: {self.name}')\n\
+         held = Loud('from before')\n\
+         def test_a(): pass\n\
+         def test_cut():\n\
+         \x20   global held\n\
+         \x20   held = None\n\
+         def test_new(): Loud('from within')\n",
+    );
+    let daemon = warmed(&project);
+    let before = starts(&project);
+    for (test, said) in [("test_cut", "from before"), ("test_new", "from within")] {
+        let output = project.command("rpt-run").arg(format!("tests/test_one.py::{test}")).run();
+        let heard = |text: &str| text.contains(&format!("taken apart: {said}"));
+        assert!(heard(output.assert_code(0).stderr()), "{test}: {}", output.stderr());
+    }
+    assert_eq!(starts(&project), before);
+    daemon.stop();
+}
+
+/// pytest writes down every id at each end of a session, which is left out where they stand there.
+#[test]
+fn pytest_s_cache_is_as_after_pytest() {
+    let project = counted();
+    let daemon = warmed(&project);
+    let ids = ".pytest_cache/v/cache/nodeids";
+    let run = || project.command("rpt-run").args(["tests/test_one.py", "-n", "1"]).run().assert_code(1).results().len();
+    assert_eq!(run(), 2);
+    let written = project.read(ids);
+    assert_eq!(serde_json::from_str::<Vec<String>>(&written).unwrap().len(), 3, "{written}");
+    for other in ["[\"tests/test_one.py::test_a\"]", "no JSON"] {
+        project.write(ids, other);
+        run();
+        assert_eq!(project.read(ids), written);
+    }
+    let output = project.python().args(["-m", "pytest", "--lf", "-q"]).run();
+    assert!(output.text().contains("1 failed"), "{}", output.text());
+    daemon.stop();
+}
