@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from rpt_shim.dependencies import CACHE_IN_MAKING
+
 #: Time and size of a file; of a folder 0 and its entries.
 State = tuple[int, int]
 
@@ -113,10 +115,12 @@ class Loaded:
 
 
 def state(path: str) -> State:
+    """Of a folder without what rpt, Python and pytest make there."""
     try:
         found = os.stat(path)
         if stat.S_ISDIR(found.st_mode):
-            return (0, hash(frozenset(os.listdir(path)) - OF_TOOLS))
+            entries = frozenset(os.listdir(path)) - OF_TOOLS
+            return (0, hash(frozenset(entry for entry in entries if not entry.startswith(CACHE_IN_MAKING))))
     except OSError:
         return (0, -1)
     return (found.st_mtime_ns, found.st_size)

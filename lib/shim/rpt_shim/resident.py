@@ -19,6 +19,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from _pytest.fixtures import FixtureDef
 
 from rpt_shim import cache, loaded, orphans, sharing, stacks, standing, surroundings, wire
 
@@ -303,7 +304,7 @@ class Resident:
         worker.results.send("finish", 1 if self.session.testsfailed else 0)
         for plugin in (worker, worker.board, worker.leaks):
             if plugin is not None:
-                config.pluginmanager.unregister(plugin)
+                _unregister(self.session, plugin)
         self.server.worker = None
         # Tests look for what they left with the collector, which is blind to what is frozen.
         gc.unfreeze()
@@ -314,7 +315,24 @@ class Resident:
         for fd in (*fds[:2], fds[3]):
             os.close(fd)
         self._speak_to(os.open(os.devnull, os.O_WRONLY))
+        self._forget_finished()
         self.line.send({"type": "rests", "loaded": states})
+
+    def _forget_finished(self) -> None:
+        """A fixture remembers all that ever used it, to finish them before itself: in a session
+        that goes on and on these are more with every test."""
+        lists = [finalizers for finalizers, _ in self.session._setupstate.stack.values()]
+        for definitions in sharing.definitions(self.session).values():
+            lists.extend(definition._finalizers for definition in definitions if definition.scope in SCOPES)
+        for finalizers in lists:
+            needed: list[Any] = []
+            seen: set[int] = set()
+            for finalizer in reversed(finalizers):
+                definition = _fixture_of(finalizer)
+                if definition is None or (definition.cached_result is not None and id(definition) not in seen):
+                    seen.add(id(definition))
+                    needed.append(finalizer)
+            finalizers[:] = reversed(needed)
 
     def _resume(self, request: dict[str, Any], fds: list[int]) -> None:
         """Another run."""
@@ -350,7 +368,7 @@ class First:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        item.config.pluginmanager.unregister(self)
+        _unregister(item.session, self)
         item.session._setupstate.teardown_exact(item)
 
 
@@ -380,6 +398,26 @@ class Before:
                 value.update(content)
         if hasattr(node, "_initrequest"):
             node._initrequest()
+
+
+def _fixture_of(finalizer: Any) -> Any:
+    """The fixture that a finalizer finishes, where it is one of pytest's for that: a partial
+    function, or before pytest 8 a function that holds it."""
+    held = [getattr(getattr(finalizer, "func", None), "__self__", None)]
+    if getattr(finalizer, "__module__", None) == "_pytest.fixtures":
+        held += [cell.cell_contents for cell in getattr(finalizer, "__closure__", None) or ()]
+    return next((value for value in held if isinstance(value, FixtureDef)), None)
+
+
+def _unregister(session: Any, plugin: Any) -> None:
+    session.config.pluginmanager.unregister(plugin)
+    # Whoever registers later is told of all that were ever registered, and fixtures are looked
+    # for in each plugin once. Who is remembered there never goes: with a board a descriptor
+    # would stay of each run.
+    history = getattr(session.config.hook.pytest_plugin_registered, "_call_history", None)
+    if history:
+        history[:] = [call for call in history if call[0].get("plugin") is not plugin]
+    getattr(session._fixturemanager, "_holderobjseen", set()).discard(plugin)
 
 
 def _is_folder(node: Any) -> bool:

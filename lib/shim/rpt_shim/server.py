@@ -14,7 +14,6 @@ import os
 import select
 import signal
 import socket
-import stat
 import sys
 import threading
 import time
@@ -28,6 +27,7 @@ from rpt_shim import (
     cache,
     inventory,
     leaks,
+    loaded,
     marks,
     orphans,
     parts,
@@ -44,14 +44,11 @@ from rpt_shim import (
     wire,
 )
 from rpt_shim.board import Board
-from rpt_shim.dependencies import CACHE_IN_MAKING, Dependencies, installed_prefixes
+from rpt_shim.dependencies import Dependencies, installed_prefixes
 from rpt_shim.worker import Worker, describe_warning
 
 #: Modules whose threads or devices do not survive a fork.
 FORK_HOSTILE = ("polars", "grpc", "jpype", "tensorflow", "jax", "ray")
-
-#: Folders that come and go without a test of theirs.
-MADE_HERE = {".rpt", "__pycache__", ".pytest_cache"}
 
 #: How often adopted children are looked at while workers run, in seconds.
 ORPHAN_POLL = 0.1
@@ -269,10 +266,10 @@ class Server:
                 continue
             real = os.path.realpath(path)
             if not real.startswith(outside):
-                self.seen[real] = _state(real)
+                self.seen[real] = loaded.state(real)
 
     def _changed_file(self) -> str | None:
-        return next((path for path, state in self.seen.items() if _state(path) != state), None)
+        return loaded.changed(self.seen.items())
 
     # While it serves
 
@@ -627,18 +624,6 @@ class Server:
                 os.unlink(self.listens_at)
             except OSError:
                 pass
-
-
-def _state(path: str) -> tuple[int, int]:
-    """Time and size; of a folder its entries, without those that rpt and Python make."""
-    try:
-        found = os.stat(path)
-        if stat.S_ISDIR(found.st_mode):
-            entries = frozenset(os.listdir(path)) - MADE_HERE
-            return (0, hash(frozenset(entry for entry in entries if not entry.startswith(CACHE_IN_MAKING))))
-    except OSError:
-        return (0, -1)
-    return (found.st_mtime_ns, found.st_size)
 
 
 def _open_process(pid: int) -> int | None:

@@ -19,6 +19,7 @@ use crate::collect::Question;
 use crate::collect::held::{Held, Inventory, Stale, hold};
 use crate::interrupt::Interrupted;
 use crate::inventory::hex_digest;
+use crate::inventory::snapshot::Trust;
 use crate::project::{FOLDER, HISTORY, HISTORY_VARIABLE};
 use crate::python::environment_digests;
 use crate::record::{CollectError, Test};
@@ -406,6 +407,9 @@ impl Context {
         let warm = state.warm.as_ref().filter(|warm| warm.is_shared_at(server));
         let warm = warm.ok_or("the project or a plugin acts at the end of each session")?;
         let head = warm.inventory.head();
+        if matches!(head.trust, Trust::Unproven(_) | Trust::Volatile(_)) {
+            return Err("nobody can tell whether what was collected is still current (rpt-collect --why)");
+        }
         if warm.server.as_ref().is_some_and(|kept| kept.server.collected.live_output) {
             return Err("what tests print goes to the run that is on, and fixtures hold that (pytest's -s, --capture)");
         }

@@ -423,8 +423,11 @@ fn runs_at_the_same_time_share_them() {
 #[test]
 fn where_nothing_can_be_kept_it_is_said_and_runs_are_as_ever() {
     let ends = "def pytest_sessionfinish(): pass\n";
+    let asks =
+        "import socket\nwith socket.socket() as s:\n    try: s.connect(('127.0.0.1', 9))\n    except OSError: pass\n";
     for (conftest, mode, part) in [
         (ends, "auto", "acts at the end of each session"),
+        (asks, "auto", "nobody can tell whether what was collected is still current"),
         ("", "subprocess", "an interpreter of its own"),
         ("", "auto", "no fixture of session or package scope"),
     ] {
@@ -441,4 +444,25 @@ fn where_nothing_can_be_kept_it_is_said_and_runs_are_as_ever() {
             assert!(reason.as_str().is_some_and(|reason| reason.contains(part)), "{mode}: {reason}");
         }
     }
+}
+
+/// A worker that lives on takes nothing more with each run.
+#[test]
+fn no_descriptor_stays_of_a_run() {
+    let project = project().file(
+        "test_it.py",
+        "import os\n\
+         def test_it(server):\n\
+         \x20   lowest = os.open(os.devnull, os.O_RDONLY)\n\
+         \x20   os.close(lowest)\n\
+         \x20   with open('seen', 'a') as seen: print(lowest, file=seen)\n",
+    );
+    let (_daemon, mut client, context) = kept(&project, json!({}), 1);
+    for _ in 0..6 {
+        passes(&mut client, &context, 1);
+    }
+    let seen = project.read("seen");
+    let lowest: Vec<&str> = seen.lines().skip(1).collect();
+    assert_eq!(lowest, vec![lowest[0]; 6]);
+    assert_eq!(project.read("log"), "up\n");
 }
