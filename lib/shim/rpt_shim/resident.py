@@ -13,7 +13,6 @@ import contextlib
 import gc
 import inspect
 import os
-import signal
 import socket
 import time
 from typing import TYPE_CHECKING, Any
@@ -107,9 +106,7 @@ class Residence:
         self.server.control.close()
         self.server.control = None
         self.server.ending = None
-        for pid in self.server.children:
-            if pid != self.pid or not self.is_idle:
-                _kill_group(pid)
+        self.server.children.kill(spared=self.pid if self.is_idle else None)
 
     # The worker
 
@@ -148,14 +145,14 @@ class Residence:
 
     def look_for_worker(self) -> None:
         """Where it ended, nothing that it started stays."""
-        if self.pid is not None and self.pid not in self.server.children:
+        if self.pid is not None and self.pid not in self.server.children.pids():
             self.pid = None
             self.is_idle = False
             self.loaded = []
             if self.line is not None:
                 self.line.close()
                 self.line = None
-            orphans.end(self.server.spared | set(self.server.children))
+            orphans.end(self.server.spared | self.server.children.pids())
 
     def end(self) -> None:
         """Lets the worker tear down, and waits for its end."""
@@ -169,8 +166,7 @@ class Residence:
             if self.line is not None and self.line in readable:
                 self.hear_worker()
             if time.monotonic() >= until:
-                for pid in self.server.children:
-                    _kill_group(pid)
+                self.server.children.kill()
             self.server._reap()
 
     # Forking
@@ -427,9 +423,3 @@ def _is_folder(node: Any) -> bool:
 
 def _module_of(function: Any) -> str:
     return getattr(inspect.unwrap(getattr(function, "func", function)), "__module__", None) or ""
-
-
-def _kill_group(pid: int) -> None:
-    for kill in (os.killpg, os.kill):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            kill(pid, signal.SIGKILL)

@@ -12,7 +12,6 @@ import gc
 import json
 import os
 import select
-import signal
 import socket
 import sys
 import threading
@@ -44,6 +43,7 @@ from rpt_shim import (
     wire,
 )
 from rpt_shim.board import Board
+from rpt_shim.children import Children
 from rpt_shim.dependencies import Dependencies, installed_prefixes
 from rpt_shim.worker import Worker, describe_warning
 
@@ -81,7 +81,7 @@ class Server:
         #: This process was forked from the server.
         self.forked = False
         self.worker: Worker | None = None
-        self.children: dict[int, tuple[str, int | None]] = {}
+        self.children = Children()
         #: Children from before any test ran: what the project itself started.
         self.spared: set[int] = set()
         self.adopts = False
@@ -299,7 +299,8 @@ class Server:
                         # Who keeps it is gone; its forks belong to their own clients.
                         self._stop_listening()
                     else:
-                        self._kill_children()
+                        # The client is gone, and with it every reason to run.
+                        self.children.kill()
                     if self.listener is None and not (self.greeting and self.children):
                         return self._leave(session)
                 elif self._answer(session, *request):
@@ -329,7 +330,7 @@ class Server:
             pid = os.fork()
         if pid:
             connection.close()
-            self.children[pid] = ("", _open_process(pid))
+            self.children.add(pid, "")
             return
         self.apart = True
         os.setpgid(0, 0)
@@ -338,10 +339,7 @@ class Server:
             self.control.close()
         self.listener.close()
         self.listener = None
-        for _, fd in self.children.values():
-            if fd is not None:
-                os.close(fd)
-        self.children = {}
+        self.children.forget()
         surroundings.forget_exit_handlers()
         standing.look_again(session.config)
         self.spared = set()
@@ -378,12 +376,12 @@ class Server:
         if self.residence is not None:
             waited_for = self.residence.sources()
         sources = {source.fileno(): source for source in waited_for if source is not None}
-        for fd in [*sources, *(fd for _, fd in self.children.values() if fd is not None)]:
+        for fd in [*sources, *self.children.descriptors()]:
             poll.register(fd, select.POLLIN)
         timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
         if self.children and self.adopts:
             timeout = ORPHAN_POLL if timeout is None else min(timeout, ORPHAN_POLL)
-        if any(fd is None for _, fd in self.children.values()):
+        if self.children.must_be_asked():
             timeout = CHILD_POLL if timeout is None else min(timeout, CHILD_POLL)
         ready = poll.poll(None if timeout is None else timeout * 1000)
         return [sources[fd] for fd, _ in ready if fd in sources]
@@ -485,7 +483,7 @@ class Server:
             return True
         for fd in fds:
             os.close(fd)
-        self.children[pid] = (worker, _open_process(pid))
+        self.children.add(pid, worker)
         if self.residence is not None and lines is not None:
             lines[1].close()
             self.residence.forked(pid, worker, lines[0])
@@ -497,10 +495,7 @@ class Server:
         os.setpgid(0, 0)
         assert self.control is not None
         self.control.close()
-        for _, fd in self.children.values():
-            if fd is not None:
-                os.close(fd)
-        self.children = {}
+        self.children.forget()
         if self.residence is not None:
             self.residence.let_go()
         output, lifeline = fds[2:4]
@@ -571,37 +566,19 @@ class Server:
             gc.freeze()
 
     def _reap(self) -> None:
-        for pid, (worker, descriptor) in list(self.children.items()):
-            done, status = os.waitpid(pid, os.WNOHANG)
-            if done == 0:
-                continue
-            if descriptor is not None:
-                os.close(descriptor)
-            del self.children[pid]
+        for pid, worker, status in self.children.ended():
             # Of forks that serve others nobody is told.
             if self.control is not None and self.greeting is None:
                 # A client that is gone is seen by the next look at its connection.
                 with contextlib.suppress(OSError):
                     self.control.send({"type": "exited", "worker": worker, "pid": pid, "status": status})
         if self.adopts:
-            orphans.reap(self.spared | set(self.children))
+            orphans.reap(self.spared | self.children.pids())
 
     def end_orphans(self) -> None:
         """Whatever tests started ends with the server, whoever its parent was."""
         if not self.forked:
             orphans.end(self.spared)
-
-    def _kill_children(self) -> None:
-        """The client is gone, and with it every reason to run."""
-        for pid in self.children:
-            try:
-                os.killpg(pid, signal.SIGKILL)
-            except (ProcessLookupError, PermissionError):
-                # It is between fork and setpgid, or gone.
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
 
     # While nobody is connected
 
@@ -624,14 +601,3 @@ class Server:
                 os.unlink(self.listens_at)
             except OSError:
                 pass
-
-
-def _open_process(pid: int) -> int | None:
-    """A descriptor that becomes readable when the child ends."""
-    open_process = getattr(os, "pidfd_open", None)
-    if open_process is None:
-        return None
-    try:
-        return open_process(pid)
-    except OSError:
-        return None

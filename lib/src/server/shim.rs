@@ -9,7 +9,7 @@ use super::{Launch, Watch};
 pub(super) const BOOT: &str = include_str!("../../shim/boot.py");
 
 /// The shim's modules in the order in which they may import each other.
-const MODULES: [(&str, &str); 29] = [
+const MODULES: [(&str, &str); 30] = [
     ("orphans", include_str!("../../shim/rpt_shim/orphans.py")),
     ("keeper", include_str!("../../shim/rpt_shim/keeper.py")),
     ("interpreter", include_str!("../../shim/rpt_shim/interpreter.py")),
@@ -37,6 +37,7 @@ const MODULES: [(&str, &str); 29] = [
     ("standing", include_str!("../../shim/rpt_shim/standing.py")),
     ("loaded", include_str!("../../shim/rpt_shim/loaded.py")),
     ("resident", include_str!("../../shim/rpt_shim/resident.py")),
+    ("children", include_str!("../../shim/rpt_shim/children.py")),
     ("server", include_str!("../../shim/rpt_shim/server.py")),
     ("main", include_str!("../../shim/rpt_shim/main.py")),
 ];
