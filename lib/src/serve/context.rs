@@ -150,6 +150,8 @@ struct WarmServer {
     socket: PathBuf,
     /// It serves one client and ends.
     once: bool,
+    /// A run was given it.
+    used: bool,
 }
 
 /// What is known of a collection that holds.
@@ -277,7 +279,10 @@ impl Context {
         let number = self.next_socket.fetch_add(1, Ordering::Relaxed);
         let socket = PathBuf::from(format!("{}-{number}", self.sockets.display()));
         let kept = if serves && (once || server.stay(&socket).is_ok()) {
-            Some(WarmServer { server, socket, once })
+            if !once {
+                self.watch_over(&server, socket.clone());
+            }
+            Some(WarmServer { server, socket, once, used: false })
         } else {
             end_aside(server);
             None
@@ -290,6 +295,37 @@ impl Context {
             }
         });
         Warm { inventory, collected_at, errors, server: kept, _watching: watching }
+    }
+
+    /// Notices when a server that stays is killed.
+    fn watch_over(&self, server: &Server, socket: PathBuf) {
+        let own = Weak::clone(&self.own);
+        // One that is not watched over is missed when it is used.
+        if let Ok(ending) = server.ending() {
+            std::thread::spawn(move || {
+                ending.wait();
+                if let Some(context) = own.upgrade() {
+                    context.lost(&socket);
+                }
+            });
+        }
+    }
+
+    /// The server at `socket` has ended: another one takes its place. One that nobody had used
+    /// yet is made when it is asked for: it might end as soon again.
+    fn lost(&self, socket: &Path) {
+        let mut state = unpoisoned(&self.state);
+        let server = state.warm.as_ref().and_then(|warm| warm.server.as_ref());
+        let Some(used) = server.filter(|kept| kept.socket == socket).map(|kept| kept.used) else {
+            return;
+        };
+        if let Some(warm) = state.warm.take() {
+            warm.end();
+        }
+        drop(state);
+        if used {
+            self.warm_again();
+        }
     }
 
     /// Collects where that is needed, or in any case.
@@ -363,6 +399,7 @@ impl Context {
         let Some(kept) = &mut warm.server else {
             return Ok((None, view));
         };
+        kept.used = true;
         let socket = kept.socket.clone();
         if !kept.once {
             return Ok((Some(socket), view));

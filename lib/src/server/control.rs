@@ -3,9 +3,11 @@
 
 use std::io::{IoSlice, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use serde::{Deserialize, Serialize};
 
@@ -334,6 +336,17 @@ pub(super) fn split(stream: UnixStream) -> std::io::Result<(ControlWriter, Contr
     Ok((ControlWriter(stream.try_clone()?), ControlReader(stream)))
 }
 
+/// The end of a server.
+pub struct Ending(UnixStream);
+
+impl Ending {
+    /// Waits for it. What the server says meanwhile is left to whoever reads it.
+    pub fn wait(self) {
+        let mut polled = [PollFd::new(self.0.as_fd(), PollFlags::empty())];
+        while let Ok(0) | Err(Errno::EINTR) = poll(&mut polled, PollTimeout::NONE) {}
+    }
+}
+
 impl ControlWriter {
     /// Sends a request, and descriptors with its first byte.
     pub fn send(&mut self, request: &Request, fds: &[BorrowedFd]) -> Result<(), ServerError> {
@@ -366,6 +379,11 @@ impl ControlWriter {
 }
 
 impl ControlReader {
+    /// When the other end is gone.
+    pub(super) fn ending(&self) -> std::io::Result<Ending> {
+        self.0.try_clone().map(Ending)
+    }
+
     /// The next message; `None` when the server is gone.
     #[expect(clippy::should_implement_trait, reason = "it can fail, and is no iterator")]
     pub fn next(&mut self) -> Result<Option<FromServer>, ServerError> {

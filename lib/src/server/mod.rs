@@ -25,8 +25,8 @@ use thiserror::Error;
 
 pub use board::{Board, Doing};
 pub use control::{
-    Collected, ControlReader, ControlWriter, FromServer, Identity, Manner, Protocol, Request, RunEnding, SkippedFile,
-    UsedFixture, Warning,
+    Collected, ControlReader, ControlWriter, Ending, FromServer, Identity, Manner, Protocol, Request, RunEnding,
+    SkippedFile, UsedFixture, Warning,
 };
 pub use handoff::{MAX_SOCKET_PATH, attach, attach_at, private_folder, socket_path};
 pub use rules::{Marks, Rules};
@@ -477,6 +477,11 @@ impl Server {
             Some(FromServer::Lingering) => Ok(()),
             other => Err(ServerError::Connection { reason: format!("no answer to reside: {other:?}") }),
         }
+    }
+
+    /// The end of a server that stays, for whoever wants to know of it.
+    pub fn ending(&self) -> std::io::Result<Ending> {
+        self.reader.ending()
     }
 
     /// Ends the server and waits until it is gone.

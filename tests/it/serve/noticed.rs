@@ -1,5 +1,7 @@
-//! A change is collected before anybody asks.
+//! A change is collected before anybody asks, and a process that was killed is missed.
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::json;
 
 use super::client::Daemon;
@@ -31,4 +33,30 @@ fn a_saved_file_is_collected_before_anybody_asks() {
     assert!(holds(3), "a new folder: {}", daemon.status());
     let totals = client.want(json!({"type": "run", "context_id": context}), "run_complete");
     assert_eq!(totals["passed"], 3);
+}
+
+#[test]
+fn a_warm_process_that_is_killed_is_replaced() {
+    let project = Project::with_test("def test_one(): pass\n");
+    let daemon = Daemon::start(&project);
+    let mut client = daemon.client("named");
+    let context = client.open(&project);
+    let mut run = || client.want(json!({"type": "run", "context_id": context}), "run_complete")["passed"].clone();
+    let server = || daemon.status()["contexts"][0]["server_pid"].as_i64();
+    let kill_it = || {
+        let pid = server().unwrap();
+        kill(Pid::from_raw(pid as i32), Signal::SIGKILL).unwrap();
+        pid
+    };
+    assert_eq!(run(), 1);
+    let killed = kill_it();
+    assert!(process::poll(|| server().is_some_and(|pid| pid != killed)), "{}", daemon.status());
+    // One that nobody used is made when it is asked for.
+    kill_it();
+    assert!(process::poll(|| server().is_none()), "{}", daemon.status());
+    assert_eq!(run(), 1);
+    assert!(server().is_some());
+    daemon.stop();
+    drop(client);
+    project.assert_nothing_left();
 }
