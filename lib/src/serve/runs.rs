@@ -21,6 +21,7 @@ use super::protocol::{Code, Failure, Progressed, RerunConfig, RunRequest, Totals
 use super::{own_program, unpoisoned};
 use crate::outcome::Outcome;
 use crate::record::{RunComplete, Started, TestResult};
+use crate::server::starting;
 
 /// How long a run that is over can be asked for.
 const KEPT: Duration = Duration::from_secs(600);
@@ -312,7 +313,11 @@ impl Run {
         command.arg(RUN).env_clear().envs(identity.place.environment.iter().map(|(name, value)| (name, value)));
         command.current_dir(&identity.place.folder).process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(|error| broken("cannot start the run", &error))?;
+        let spawned = {
+            let _alone = starting();
+            command.spawn()
+        };
+        let mut child = spawned.map_err(|error| broken("cannot start the run", &error))?;
         let (input, output, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         *unpoisoned(&self.process) = Some(child);
         if self.cancelled.load(Ordering::Acquire) {

@@ -14,6 +14,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, after, at, never, select};
@@ -168,6 +169,17 @@ impl Started {
     }
 }
 
+impl Drop for Started {
+    /// A daemon that does not wait for a process keeps what the system remembers of it.
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            // Nobody waited, so that the number is still its own.
+            let pid = nix::unistd::Pid::from_raw(self.child.id() as i32);
+            std::thread::spawn(move || while nix::sys::wait::waitpid(pid, None) == Err(nix::errno::Errno::EINTR) {});
+        }
+    }
+}
+
 /// A Python process that was started but has not said yet what it collected.
 pub struct Starting {
     started: Started,
@@ -179,12 +191,23 @@ pub struct Starting {
     board: Board,
 }
 
+/// Held while a process is started. Descriptors that one of them is meant to inherit would be
+/// those of every other that starts at the same time, which would then keep the connection open
+/// of a server that is gone.
+static STARTING: Mutex<()> = Mutex::new(());
+
+/// The right to start a process, for as long as it is held.
+pub fn starting() -> MutexGuard<'static, ()> {
+    STARTING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Starts Python with the shim. It imports and collects while the caller does
 /// something else; see [`Starting::ready`].
 pub fn start(launch: &Launch) -> Result<Starting, ServerError> {
     let failed = |source| ServerError::Start { python: launch.python.to_path_buf(), source };
     let (ours, theirs) = UnixStream::pair().map_err(failed)?;
     let (board, their_board) = Board::new().map_err(failed)?;
+    let alone = starting();
     // Everything else is close-on-exec; these two descriptors are meant to be inherited.
     for inherited in [theirs.as_fd(), their_board.as_fd()] {
         fcntl(inherited, FcntlArg::F_SETFD(FdFlag::empty())).map_err(|error| failed(error.into()))?;
@@ -234,6 +257,7 @@ pub fn start(launch: &Launch) -> Result<Starting, ServerError> {
     let child = command.spawn().map_err(failed)?;
     let board_number = their_board.as_raw_fd();
     drop((command, theirs, their_board));
+    drop(alone);
     let printed = printed.map(|mut output| {
         std::thread::spawn(move || {
             let mut bytes = Vec::new();
