@@ -182,16 +182,10 @@ class Definitions:
         names = fixtures.getfuncargnames(function, name=name, cls=self.cls)
         info = self.known.get(names)
         if info is not None:
-            copy = fixtures.FuncFixtureInfo(
-                info.argnames, info.initialnames, list(info.names_closure), dict(info.name2fixturedefs)
-            )
-            return [python.Function.from_parent(collector, name=name, fixtureinfo=copy)]
+            return [python.Function.from_parent(collector, name=name, fixtureinfo=_copy(info))]
         items = list(self.pytests(collector, name, function))
         if len(items) == 1 and type(items[0]) is self.kinds[0] and not hasattr(items[0], "callspec"):
-            info = items[0]._fixtureinfo
-            self.known[names] = fixtures.FuncFixtureInfo(
-                info.argnames, info.initialnames, list(info.names_closure), dict(info.name2fixturedefs)
-            )
+            self.known[names] = _copy(items[0]._fixtureinfo)
         return items
 
     def _is_alike(self, collector: Any) -> bool:
@@ -218,6 +212,13 @@ class Definitions:
             and self.kinds == (python.Function, python.FunctionDefinition, python.Metafunc)
             and self.manager._inner_hookexec is _multicall
         )
+
+
+def _copy(info: Any) -> Any:
+    """pytest changes what it gave to an item when it parametrizes it."""
+    return fixtures.FuncFixtureInfo(
+        info.argnames, info.initialnames, list(info.names_closure), dict(info.name2fixturedefs)
+    )
 
 
 def _says_nothing_of_fixtures(function: Any) -> bool:
