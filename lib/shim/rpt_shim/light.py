@@ -10,6 +10,7 @@ named in its description, in the order in which pytest calls it.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import warnings
@@ -101,6 +102,8 @@ class Light:
         #: Of the item that runs: its nodes, and how many marks they had at the begin.
         self.chain: list[Any] = []
         self.marks = 0
+        #: Nobody looks between its phases.
+        self.unseen = False
 
     def refusal(self, item: pytest.Item) -> str | None:
         """Why `item` does not qualify; None where it does. Asked right before it runs."""
@@ -145,6 +148,7 @@ class Light:
 
         Stands for pytest_runtest_protocol (warnings, assertion, runner)."""
         _, wanted, hooks = self.files[item.path]
+        self.unseen = not wanted
         self.warnings.begin()
         try:
             hooks_of_assert = assertion.pytest_runtest_protocol(item)
@@ -228,7 +232,7 @@ class Light:
     def _setup(self, item: Any, _nextitem: None) -> None:
         """Stands for pytest_runtest_setup."""
         item.stash[pytest_logging.caplog_records_key] = {}
-        if _sets_nothing_up(item):
+        if self.unseen and _sets_nothing_up(item):
             item.stash[pytest_logging.caplog_handler_key] = self.logs.handlers[0]
             item.stash[skipping.xfailed_key] = None
             item.session._setupstate.setup(item)
@@ -270,8 +274,10 @@ class Light:
     def _teardown(self, item: Any, nextitem: pytest.Item | None) -> None:
         """Stands for pytest_runtest_teardown."""
         try:
-            if _tears_nothing_down(item, nextitem):
+            if self.unseen and _tears_nothing_down(item, nextitem):
                 item.session._setupstate.teardown_exact(nextitem)
+                # runner.pytest_runtest_teardown
+                os.environ.pop("PYTEST_CURRENT_TEST", None)
                 self._raise_uncaught()
                 return
             self.logs.begin(item, "teardown")
@@ -301,9 +307,10 @@ class Light:
 
 
 def _sets_nothing_up(item: Any) -> bool:
-    """Whether nobody's code runs while the item is set up: it has no fixtures, and what it
-    stands in is set up already. Then nothing can be printed, logged or seen."""
-    return not item.fixturenames and next(reversed(item.session._setupstate.stack), None) is item.parent
+    """Whether nobody's code runs while the item is set up: it has no fixtures and no set-up of
+    its own, and what it stands in is set up already. Then nothing can be printed or logged."""
+    stack = item.session._setupstate.stack
+    return not item.fixturenames and next(reversed(stack), None) is item.parent and "setup" not in vars(item)
 
 
 def _tears_nothing_down(item: Any, nextitem: Any) -> bool:
@@ -312,7 +319,7 @@ def _tears_nothing_down(item: Any, nextitem: Any) -> bool:
     if nextitem is None or nextitem.parent is not item.parent:
         return False
     finalizers, _ = item.session._setupstate.stack.get(item, ((), None))
-    return len(finalizers) == 1
+    return len(finalizers) == 1 and "teardown" not in vars(item)
 
 
 def _implementations(hooks: Any, name: str) -> tuple[str, ...]:

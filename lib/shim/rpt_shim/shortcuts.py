@@ -11,6 +11,7 @@ compared; if somebody else replaces what is stood for, theirs is asked.
 from __future__ import annotations
 
 import types
+from collections.abc import Iterator
 from typing import Any, Callable
 
 import pytest
@@ -21,6 +22,9 @@ from rpt_shim import versions
 
 #: Attributes by which a function stands for another one, or says what it takes.
 STANDS_FOR_ANOTHER = ("__wrapped__", "__signature__", "__pytest_wrapped__", "place_as", "compat_co_firstlineno")
+
+#: What a fixture manager asks of itself for an item beside the closure.
+OF_MANAGER = frozenset(("getfixtureinfo", "_getautousenames", "_getusefixturesnames"))
 
 #: Marks that change a function's fixtures or how many items it has.
 OF_FIXTURES = ("parametrize", "usefixtures")
@@ -99,6 +103,7 @@ class Closures:
     def __init__(self, session: pytest.Session) -> None:
         self.manager: Any = session._fixturemanager
         self.of_class = type(self.manager).getfixtureclosure
+        self.of_information = type(self.manager).getfixtureinfo
         self.pytests = self.manager.getfixtureclosure
         self.register = self.manager._register_fixture
         self.known: dict[Any, tuple[list[str], dict[str, Any]]] = {}
@@ -108,7 +113,8 @@ class Closures:
         self.usable = True
 
     def install(self) -> None:
-        if "getfixtureclosure" in vars(self.manager) or self.of_class.__module__ != "_pytest.fixtures":
+        known = (self.of_class, self.of_information)
+        if "getfixtureclosure" in vars(self.manager) or any(each.__module__ != "_pytest.fixtures" for each in known):
             self.usable = False
             return
         self.manager.getfixtureclosure = self.getfixtureclosure
@@ -116,6 +122,18 @@ class Closures:
         if self.manager._find_wrapped_fixture_def.__module__ == "_pytest.fixtures":
             self.find_wrapped = self.manager._find_wrapped_fixture_def
             self.manager._find_wrapped_fixture_def = self.find_wrapped_fixture_def
+
+    def is_asked(self) -> bool:
+        """Whether the answers still are what pytest asks for, and nobody stands before them."""
+        manager = self.manager
+        kind, own = type(manager), vars(manager)
+        return (
+            self.usable
+            and kind.getfixtureclosure is self.of_class
+            and kind.getfixtureinfo is self.of_information
+            and own.get("getfixtureclosure") == self.getfixtureclosure
+            and OF_MANAGER.isdisjoint(own)
+        )
 
     def find_wrapped_fixture_def(self, obj: Any) -> Any:
         """A function without attributes wraps nothing."""
@@ -151,6 +169,8 @@ class Definitions:
     Stands for PyCollector._genfunctions."""
 
     def __init__(self, session: pytest.Session, closures: Closures) -> None:
+        #: Sessions that tests start within this one are none of its business.
+        self.session = session
         self.closures = closures
         self.manager = session.config.pluginmanager
         self.hook = session.config.hook.pytest_generate_tests
@@ -159,9 +179,11 @@ class Definitions:
         #: The implementations of the hook that were looked at last, and whether they are pytest's own.
         self.hooks: list[Any] = []
         self.hooks_are_own = False
-        #: The collector that was at work last, and what it knew when that many fixtures were registered.
+        #: The collector that was at work last, the nodes it stands in, and how many fixtures and
+        #: marks there were when it was looked at.
         self.collector: Any = None
-        self.registered = -1
+        self.chain: list[Any] = []
+        self.counted = (-1, -1)
         self.alike = False
         self.cls: Any = None
         self.known: dict[tuple[str, ...], Any] = {}
@@ -176,22 +198,29 @@ class Definitions:
 
         python.PyCollector._genfunctions = _genfunctions
 
-    def items(self, collector: Any, name: str, function: Any) -> Any:
-        if not self._is_alike(collector) or not _says_nothing_of_fixtures(function):
+    def items(self, collector: Any, name: str, function: Any) -> Iterator[Any]:
+        if (
+            collector.session is not self.session
+            or not self._is_alike(collector)
+            or not _says_nothing_of_fixtures(function)
+        ):
             return self.pytests(collector, name, function)
         names = fixtures.getfuncargnames(function, name=name, cls=self.cls)
         info = self.known.get(names)
         if info is not None:
-            return [python.Function.from_parent(collector, name=name, fixtureinfo=_copy(info))]
+            return iter([python.Function.from_parent(collector, name=name, fixtureinfo=_copy(info))])
         items = list(self.pytests(collector, name, function))
         if len(items) == 1 and type(items[0]) is self.kinds[0] and not hasattr(items[0], "callspec"):
             self.known[names] = _copy(items[0]._fixtureinfo)
-        return items
+        return iter(items)
 
     def _is_alike(self, collector: Any) -> bool:
         """Whether nothing but its arguments tells a function of this collector from the next one."""
-        if collector is not self.collector or self.registered != self.closures.registered:
-            self.collector, self.registered = collector, self.closures.registered
+        if collector is not self.collector:
+            self.collector, self.chain, self.counted = collector, collector.listchain(), (-1, -1)
+        counted = (self.closures.registered, sum([len(node.own_markers) for node in self.chain]))
+        if counted != self.counted:
+            self.counted = counted
             self.known.clear()
             module, of_class = collector.getparent(pytest.Module), collector.getparent(pytest.Class)
             self.cls = of_class and of_class.obj
@@ -208,7 +237,7 @@ class Definitions:
         return (
             self.alike
             and self.hooks_are_own
-            and self.closures.usable
+            and self.closures.is_asked()
             and self.kinds == (python.Function, python.FunctionDefinition, python.Metafunc)
             and self.manager._inner_hookexec is _multicall
         )

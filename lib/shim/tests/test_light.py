@@ -75,16 +75,18 @@ def test_a_hook_of_the_suite_makes_its_folder_full(pytester, hook):
 @with_a_tested_pytest
 def test_who_listens_to_reports_gets_them(pytester):
     pytester.makeconftest("""
-        import pytest
+        import os, pytest
         heard = []
         @pytest.hookimpl(hookwrapper=True)
         def pytest_runtest_makereport(item, call):
             outcome = yield
             setattr(item, "rep_" + call.when, outcome.get_result())
         def pytest_runtest_logreport(report):
-            heard.append((report.nodeid, report.when, report.outcome, report.sections))
+            heard.append((report.nodeid, report.when, report.outcome, report.sections, current()))
         def pytest_runtest_logstart(nodeid):
-            heard.append(nodeid)
+            heard.append((nodeid, current()))
+        def current():
+            return os.environ.get("PYTEST_CURRENT_TEST")
         @pytest.fixture
         def idiom(request):
             yield
@@ -97,8 +99,31 @@ def test_who_listens_to_reports_gets_them(pytester):
     pytester.makepyfile("""
         def test_good(idiom): print("out")
         def test_bad(idiom): assert 0
+        def test_empty(): pass
+        def test_empty_too(): pass
     """)
-    assert assert_same(pytester) == {None: 2}
+    assert assert_same(pytester) == {None: 4}
+
+
+@with_a_tested_pytest
+def test_a_set_up_of_an_item_s_own_is_looked_at(pytester):
+    pytester.makeconftest("""
+        import logging, warnings
+        def pytest_collection_modifyitems(items):
+            for item in items:
+                item.setup = lambda: print("set up")
+                item.teardown = lambda name=item.name: logging.warning("torn down") if name != "test_b" else 1 / 0
+        def pytest_warning_recorded(warning_message):
+            warning_message.filename = ""
+    """)
+    pytester.makepyfile("""
+        import os, warnings
+        def test_a(): pass
+        def test_b(): pass
+        def test_c(): warnings.warn("said"); print(os.environ["PYTEST_CURRENT_TEST"]); assert 0
+        def test_d(): pass
+    """)
+    assert assert_same(pytester) == {None: 4}
 
 
 @with_a_tested_pytest

@@ -6,7 +6,7 @@ import functools
 import unittest.mock
 
 import pytest
-from _pytest import compat, fixtures
+from _pytest import compat, fixtures, python
 from modules import Module
 
 from rpt_shim import shortcuts, versions
@@ -126,6 +126,38 @@ def pytest_pycollect_makeitem(collector, name, obj):
     return made
 """
 
+#: A mark that a collector gets while it collects.
+MARKS = """
+import pytest
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pycollect_makeitem(collector, name, obj):
+    made = yield
+    if name == "test_plain":
+        collector.add_marker(pytest.mark.usefixtures("capsys"))
+    return made
+"""
+
+#: Somebody answers for single tests.
+ANSWERS = """
+import pytest
+from _pytest import fixtures
+
+original = fixtures.FixtureManager.getfixtureinfo
+
+def getfixtureinfo(self, node, func, cls):
+    info = original(self, node, func, cls)
+    if node.name == "test_again":
+        info.names_closure.append("monkeypatch")
+    return info
+
+def pytest_collection(session):
+    fixtures.FixtureManager.getfixtureinfo = getfixtureinfo
+
+def pytest_collection_finish(session):
+    fixtures.FixtureManager.getfixtureinfo = original
+"""
+
 CONFTEST = "import pytest\n@pytest.fixture\ndef text(): return ''\n"
 
 #: A plugin that registers a fixture for one item only.
@@ -194,7 +226,10 @@ def collected(pytester, monkeypatch, installs):
     """All that pytest knows of its items."""
     pytester.syspathinsert()
     with monkeypatch.context() as context:
+        # What is installed stays in this process.
         context.setattr(fixtures, "getfuncargnames", compat.getfuncargnames)
+        context.setattr(fixtures, "reorder_items", fixtures.reorder_items)
+        context.setattr(python.PyCollector, "_genfunctions", python.PyCollector._genfunctions)
         arguments = ["-p", "no:cacheprovider", "--collect-only", "-p", "for_one_item"]
         items = []
         warned = []
@@ -229,7 +264,7 @@ def collected(pytester, monkeypatch, installs):
 
 
 @with_a_tested_pytest
-@pytest.mark.parametrize("plugin", ["", FOR_ONE_ITEM, GENERATES, REGISTERS])
+@pytest.mark.parametrize("plugin", ["", FOR_ONE_ITEM, GENERATES, REGISTERS, MARKS, ANSWERS])
 def test_items(pytester, monkeypatch, plugin):
     pytester.makepyfile(test_it=SOURCE, conftest=CONFTEST, for_one_item=plugin, test_other=SOURCE)
     plain = collected(pytester, monkeypatch, installs=False)
@@ -255,3 +290,33 @@ def test_what_somebody_else_put_in_its_place_is_asked(pytester, monkeypatch):
 
     monkeypatch.setattr(fixtures.FixtureManager, "getfixtureclosure", getfixtureclosure)
     assert all(item[7] == ["request"] for item in collected(pytester, monkeypatch, installs=True)[1])
+
+
+#: A session within a test: hooks and fixtures of its own, and hooks that are listened to.
+WITHIN = """
+pytest_plugins = ["pytester"]
+
+def test_of_its_own(pytester):
+    pytester.makepyfile("def test_a(): pass\\ndef test_b(): pass")
+    pytester.makeconftest(
+        "def pytest_generate_tests(metafunc):\\n"
+        "    if metafunc.function.__name__ == 'test_b':\\n"
+        "        metafunc.fixturenames.append('t')\\n"
+        "        metafunc.parametrize('t', [1, 2])\\n"
+    )
+    pytester.inline_run().assertoutcome(passed=3)
+
+def test_listened_to(pytester):
+    pytester.makepyfile("def test_a(): pass\\ndef test_b(): pass")
+    recorded = pytester.inline_run("--collect-only")
+    assert len(recorded.getcalls("pytest_generate_tests")) == 2
+"""
+
+
+@with_a_tested_pytest
+def test_sessions_within_tests_are_pytests_alone(pytester, monkeypatch):
+    pytester.makepyfile(test_it="def test_x(): pass\ndef test_y(): pass\n", test_within=WITHIN)
+    monkeypatch.setattr(fixtures, "getfuncargnames", compat.getfuncargnames)
+    monkeypatch.setattr(fixtures, "reorder_items", fixtures.reorder_items)
+    monkeypatch.setattr(python.PyCollector, "_genfunctions", python.PyCollector._genfunctions)
+    pytester.inline_run(plugins=[Installs()]).assertoutcome(passed=4)
