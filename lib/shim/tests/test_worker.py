@@ -196,9 +196,10 @@ def test_what_shared_fixtures_took_is_said_of_the_test_that_set_them_up(pytester
     lines = run(pytester, source, [0, 1])
     assert [line[0] for line in lines] == ["start", "set_up", "pass", "start", "pass"]
     module, session = lines[1][1:]
-    assert 0.01 <= module < session
+    assert module >= 0.01
     assert session >= 0.02
-    assert lines[2][3] >= module + session
+    # What a fixture waited for another one is counted once, and `own` is not among them.
+    assert lines[2][3] >= module + session + 0.01
 
 
 def test_an_interruption_while_the_next_item_is_taken_is_that_of_the_one_that_began(pytester, monkeypatch):
