@@ -6,6 +6,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
+import warnings
 from collections.abc import Iterator
 
 
@@ -18,11 +20,23 @@ class Children:
     def __len__(self) -> int:
         return len(self.known)
 
-    def add(self, pid: int, worker: str) -> None:
-        self.known[pid] = (worker, _open_process(pid))
+    def fork(self, worker: str) -> int:
+        """0 in the fork, which has no children; else its pid."""
+        # What is buffered here would be written by every fork again.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        with warnings.catch_warnings():
+            # Python warns of forking with threads; rpt's --exec auto has decided.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
+        if pid == 0:
+            self.forget()
+        else:
+            self.known[pid] = (worker, _open_process(pid))
+        return pid
 
     def forget(self) -> None:
-        """In a fork, which has none."""
+        """They are another process's."""
         for fd in self.descriptors():
             os.close(fd)
         self.known = {}

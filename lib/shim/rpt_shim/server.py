@@ -16,7 +16,6 @@ import socket
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -322,15 +321,8 @@ class Server:
     def _serve_apart(self, session: pytest.Session, connection: socket.socket) -> None:
         """Forks for a client. The fork goes on as a server that has that one client and
         ends with it; this process stays as it is."""
-        # What is buffered here would be written by every fork again.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            pid = os.fork()
-        if pid:
+        if self.children.fork(""):
             connection.close()
-            self.children.add(pid, "")
             return
         self.apart = True
         os.setpgid(0, 0)
@@ -339,7 +331,6 @@ class Server:
             self.control.close()
         self.listener.close()
         self.listener = None
-        self.children.forget()
         surroundings.forget_exit_handlers()
         standing.look_again(session.config)
         self.spared = set()
@@ -465,16 +456,10 @@ class Server:
             assert self.residence.pid is not None
             self.control.send({"type": "forked", "worker": worker, "pid": self.residence.pid})
             return False
-        # What is buffered here would be written by every worker again.
-        sys.stdout.flush()
-        sys.stderr.flush()
         surroundings.make_base_temporary_folder(session.config)
         self.adopts = self.adopts or orphans.adopt()
         lines = None if self.residence is None else self.residence.pair()
-        with warnings.catch_warnings():
-            # Python warns of forking with threads; rpt's --exec auto has decided.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            pid = os.fork()
+        pid = self.children.fork(worker)
         if pid == 0:
             if lines is not None:
                 lines[0].close()
@@ -483,7 +468,6 @@ class Server:
             return True
         for fd in fds:
             os.close(fd)
-        self.children.add(pid, worker)
         if self.residence is not None and lines is not None:
             lines[1].close()
             self.residence.forked(pid, worker, lines[0])
@@ -495,7 +479,6 @@ class Server:
         os.setpgid(0, 0)
         assert self.control is not None
         self.control.close()
-        self.children.forget()
         if self.residence is not None:
             self.residence.let_go()
         output, lifeline = fds[2:4]

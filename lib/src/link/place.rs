@@ -215,6 +215,14 @@ mod tests {
     }
 
     #[test]
+    fn who_is_at_the_other_end() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let own = peer(&ours).unwrap();
+        assert!(own.is_own());
+        assert!(!Peer { uid: own.uid + 1, ..own }.is_own());
+    }
+
+    #[test]
     fn a_path_that_no_socket_can_have_is_refused() {
         let long = Path::new("/tmp").join("x".repeat(200));
         assert!(socket_path(Some(&long)).unwrap_err().to_string().contains("at most"));

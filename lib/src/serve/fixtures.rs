@@ -94,7 +94,7 @@ impl Fixtures {
     pub(crate) fn configure(&self, config: FixtureConfig) {
         let before = std::mem::replace(&mut *unpoisoned(&self.config), config.clone());
         if before != config {
-            self.end(PATIENCE);
+            self.close();
         }
         unpoisoned(&self.told).reason = None;
     }
@@ -176,13 +176,9 @@ impl Fixtures {
         }
     }
 
-    /// Ends what is kept, and waits so long for its tear-down.
+    /// Ends what is kept, and waits for its tear-down, but not for ever.
     pub(crate) fn close(&self) {
-        self.end(PATIENCE);
-    }
-
-    fn end(&self, patience: Duration) {
-        let until = Instant::now() + patience;
+        let until = Instant::now() + PATIENCE;
         let mut kept = unpoisoned(&self.kept);
         if let Some(resident) = kept.resident.take() {
             let thread = self.ends(resident);

@@ -395,9 +395,8 @@ impl ControlReader {
 
     /// Whether there is something to read, a message or the end.
     pub fn is_readable(&self) -> bool {
-        use std::os::fd::AsFd;
-        let mut polled = [nix::poll::PollFd::new(self.0.as_fd(), nix::poll::PollFlags::POLLIN)];
-        nix::poll::poll(&mut polled, nix::poll::PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+        let mut polled = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        poll(&mut polled, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
     }
 
     /// The next message, where one of its own kind was asked for.

@@ -174,7 +174,7 @@ impl Drop for Started {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
             // Nobody waited, so that the number is still its own.
-            let pid = nix::unistd::Pid::from_raw(self.child.id() as i32);
+            let pid = Pid::from_raw(self.child.id() as i32);
             std::thread::spawn(move || while nix::sys::wait::waitpid(pid, None) == Err(nix::errno::Errno::EINTR) {});
         }
     }
@@ -476,30 +476,26 @@ impl Server {
     /// Makes the server wait at `socket` for another client, for `seconds`.
     /// When this returns it listens and holds none of this process's streams.
     pub fn linger(&mut self, socket: &Path, seconds: u32) -> Result<(), ServerError> {
-        self.writer.send(&Request::Linger { socket: socket.display().to_string(), seconds }, &[])?;
-        match self.reader.next()? {
-            Some(FromServer::Lingering) => Ok(()),
-            other => Err(ServerError::Connection { reason: format!("no answer to linger: {other:?}") }),
-        }
+        self.wait_at(&Request::Linger { socket: socket.display().to_string(), seconds })
     }
 
     /// Makes the server wait at `socket` for any number of clients, each of which gets a
     /// fork of it, until this connection ends.
     pub fn stay(&mut self, socket: &Path) -> Result<(), ServerError> {
-        self.writer.send(&Request::Stay { socket: socket.display().to_string() }, &[])?;
-        match self.reader.next()? {
-            Some(FromServer::Lingering) => Ok(()),
-            other => Err(ServerError::Connection { reason: format!("no answer to stay: {other:?}") }),
-        }
+        self.wait_at(&Request::Stay { socket: socket.display().to_string() })
     }
 
     /// Makes the server take one client after another at `socket` and keep a worker, with
     /// the fixtures of session and package scope, for `max_age` seconds.
     pub fn reside(&mut self, socket: &Path, max_age: f64) -> Result<(), ServerError> {
-        self.writer.send(&Request::Reside { socket: socket.display().to_string(), max_age }, &[])?;
+        self.wait_at(&Request::Reside { socket: socket.display().to_string(), max_age })
+    }
+
+    fn wait_at(&mut self, request: &Request) -> Result<(), ServerError> {
+        self.writer.send(request, &[])?;
         match self.reader.next()? {
             Some(FromServer::Lingering) => Ok(()),
-            other => Err(ServerError::Connection { reason: format!("no answer to reside: {other:?}") }),
+            other => Err(ServerError::Connection { reason: format!("no answer to {request:?}: {other:?}") }),
         }
     }
 
