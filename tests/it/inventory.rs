@@ -2,6 +2,7 @@
 //! collect the same. Whether Python started is counted from outside, by `sitecustomize`.
 
 mod alone;
+mod dealt;
 
 use std::time::{Duration, Instant};
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use rpt::cli::{Color, Format, PytestArgs};
-use rpt::run::{Exec, Replay, RunOptions, Workers};
+use rpt::run::{CollectIn, Exec, Replay, RunOptions, Workers};
 use rpt::server::Protocol;
 
 use crate::care::CareArgs;
@@ -42,6 +42,9 @@ pub(crate) struct Args {
     /// How workers are made
     #[arg(long, value_enum, default_value_t, value_name = "HOW")]
     exec: Exec,
+    /// Where tests are collected
+    #[arg(long, value_enum, default_value_t, value_name = "WHERE")]
+    collect_in: CollectIn,
     /// How workers run items
     #[arg(long, value_enum, default_value_t, value_name = "HOW")]
     protocol: Protocol,
@@ -127,6 +130,7 @@ impl From<Args> for RunOptions {
             maxfail: if args.exitfirst { Some(1) } else { args.maxfail },
             serve: !args.no_serve,
             exec: args.exec,
+            collect_in: args.collect_in,
             dist: args.share.dist,
             protocol: args.protocol,
             explain_protocol: args.explain_protocol,

@@ -32,6 +32,15 @@ def remember(config: pytest.Config, failed: list[str], ran: list[str]) -> None:
         plugin.lastfailed[node_id] = True
 
 
+def remember_ids(config: pytest.Config, ids: list[str]) -> None:
+    """Tells pytest of tests that other processes collected: it keeps the ids of all it ever saw."""
+    plugin = config.pluginmanager.getplugin("nfplugin")
+    if plugin is not None and ids:
+        # pytest 9.2 keeps node id objects here, older ones texts; both write texts.
+        known = set(map(str, plugin.cached_nodeids))
+        plugin.cached_nodeids.update(id for id in ids if id not in known)
+
+
 def known_ids(config: Any) -> bytes | None:
     """What pytest writes down at each end of a session: the ids of all tests it ever saw."""
     plugin = config.pluginmanager.getplugin("nfplugin")

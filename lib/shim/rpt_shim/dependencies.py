@@ -266,7 +266,7 @@ class Dependencies:
 
     def _report(self, session: pytest.Session) -> dict[str, Any]:
         config = session.config
-        foreign = _foreign_hooks(config)
+        foreign = foreign_hooks(config)
         memory = self._memory(config)
         stdlib = os.path.realpath(sysconfig.get_path("stdlib")) + os.sep
         finders = _found_by_import(stdlib)
@@ -481,7 +481,7 @@ def _probed(config: pytest.Config) -> list[str]:
     return [*probed, os.path.join(sys.prefix, "pyvenv.cfg")]
 
 
-def _foreign_hooks(config: pytest.Config) -> list[tuple[str, str]]:
+def foreign_hooks(config: pytest.Config) -> list[tuple[str, str]]:
     """Hooks of collection that are not pytest's own: name and plugin."""
     found = []
     hooks = config.pluginmanager.hook

@@ -50,7 +50,7 @@ class Residence:
         self.ends_at = time.monotonic() + request["max_age"]
         self.expected_until = 0.0
         #: What each client is told first.
-        self.greeting = server._collected(session)
+        self.greeting = server.collected(session)
         #: The worker that is kept, the connection to it, and whether it runs nothing now.
         self.pid: int | None = None
         self.name = ""

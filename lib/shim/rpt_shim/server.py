@@ -23,6 +23,7 @@ import pytest
 
 from rpt_shim import (
     cache,
+    deal,
     inventory,
     leaks,
     loaded,
@@ -114,6 +115,12 @@ class Server:
         self.residence: resident.Residence | None = None
         #: This process is that worker.
         self.resident: resident.Resident | None = None
+        #: Of a whole collection: what later ones need to know that are dealt out.
+        self.meter: deal.Meter | None = None
+        #: Workers collect their own files, and this process none.
+        self.deals = False
+        #: Of such a worker: what it collects.
+        self.share: deal.Share | None = None
 
     # While pytest starts and collects
 
@@ -151,11 +158,18 @@ class Server:
             config.addinivalue_line("markers", "xdist_group(name): tests of one group run on one worker.")
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_collection(self, session: pytest.Session) -> None:
+    def pytest_collection(self, session: pytest.Session) -> bool | None:
         shortcuts.install(session)
+        if self.dependencies is not None:
+            self.meter = deal.Meter(session)
+        if self.settings["deals"] and deal.can(self, session.config):
+            return deal.serve(self, session)
+        return None
 
     def pytest_collectstart(self, collector: pytest.Collector) -> None:
         self.board.collects(collector.nodeid)
+        if self.meter is not None:
+            self.meter.begins(collector)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         self.collected_reports.append(report)
@@ -184,10 +198,16 @@ class Server:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        if self.deals:
+            return True
         self.entered = True
         assert self.control is not None
+        if self.share is not None:
+            self.share.complete()
         if self.dependencies is not None:
             self.dependencies.stop()
+        if self.meter is not None:
+            self.meter.ends()
         surroundings.outlive(self.control.fileno())
         surroundings.hush_terminal(session.config)
         gc.set_threshold(*self.gc_thresholds)
@@ -197,12 +217,12 @@ class Server:
         gc.freeze()
         gc.unfreeze()
         self._remember_files(session)
-        self.control.send(self._collected(session))
+        self.control.send(self.collected(session))
         # While the client reads.
         self.spared = orphans.children()
-        return self._serve(session)
+        return self.serve(session)
 
-    def _collected(self, session: pytest.Session) -> dict[str, Any]:
+    def collected(self, session: pytest.Session) -> dict[str, Any]:
         config = session.config
         option = config.option
         return {
@@ -231,6 +251,7 @@ class Server:
             "ends_itself": standing.ends_itself(config),
             "randomly_seed": parts.seed(option),
             "notes": parts.notes(config, session.items),
+            "deals": self.deals,
         }
 
     def _refused(self, option: Any) -> list[str]:
@@ -272,7 +293,7 @@ class Server:
 
     # While it serves
 
-    def _serve(self, session: pytest.Session) -> bool:
+    def serve(self, session: pytest.Session) -> bool:
         """Answers requests until the client is gone. Returns in the server when it
         ends, and in each worker when that worker has nothing more to run."""
         deadline: float | None = None
@@ -287,7 +308,7 @@ class Server:
                 self._stop_listening()
                 self.control = wire.Control(connection)
                 deadline = None
-                self.control.send({**self._collected(session), "stale": self._changed_file()})
+                self.control.send({**self.collected(session), "stale": self._changed_file()})
             elif self.control is not None and self.control in readable:
                 request = self.control.receive()
                 if request is None:
@@ -386,6 +407,8 @@ class Server:
             self._send_items(session, full=request["full"], located=request["located"])
         elif operation == "fork":
             return self._fork(session, request, fds)
+        elif operation == "collect":
+            return deal.fork(self, session, request, fds)
         elif operation == "run":
             self._run_here(session, request, fds)
             return True
@@ -394,6 +417,7 @@ class Server:
         elif operation == "finish":
             self.ending = request
             cache.remember(session.config, request["failures"], request["ran"])
+            cache.remember_ids(session.config, request["dealt"])
         elif operation == "collect_reports":
             found = [relay.serialised(session.config, report, {}) for report in self.collected_reports]
             self.control.send({"reports": [json.dumps(report) for report in found]})
@@ -409,7 +433,7 @@ class Server:
             self.control.send({"selectors": self.describer.selectors})
         elif operation == "stay":
             self._listen(session.config, request["socket"])
-            self.greeting = self._collected(session)
+            self.greeting = self.collected(session)
             self.described = list(self._chunks(session, inventory.brief))
             self.shared = sharing.used(session, [])[0]
             self.known_ids = cache.known_ids(session.config)
@@ -445,7 +469,9 @@ class Server:
         if self.dependencies is None:
             self.control.send({"type": "refused", "message": "nothing was watched"})
             return
-        self.control.send(self.dependencies.report(session))
+        report = self.dependencies.report(session)
+        has_warnings = any(warning["when"] == "collect" for warning in self.warnings)
+        self.control.send({**report, "deal": self.meter and self.meter.told(session, has_warnings)})
 
     def _fork(self, session: pytest.Session, request: dict[str, Any], fds: list[int]) -> bool:
         assert self.control is not None

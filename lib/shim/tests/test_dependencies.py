@@ -19,7 +19,7 @@ def test_what_cannot_be_told_keeps_nothing_and_costs_nothing(request, monkeypatc
     watched.stop()
     told = watched.report(request.session)
     assert told["unseen"] is None or isinstance(told["unseen"], str)
-    monkeypatch.setattr(dependencies, "_foreign_hooks", broken)
+    monkeypatch.setattr(dependencies, "foreign_hooks", broken)
     nothing = watched.report(request.session)
     assert nothing.keys() == told.keys()
     assert "RuntimeError: a plugin that cannot be looked at" in nothing["unseen"]

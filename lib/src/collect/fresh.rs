@@ -132,6 +132,7 @@ impl Started {
             watch,
             environment: &[],
             place: question.place,
+            deals: false,
         };
         let mut server = server::start(&launch)?.ready(interrupts)?;
         let watched = server.dependencies()?;
@@ -259,6 +260,7 @@ pub(super) fn snapshot_of(
             filters: watched.filters.clone(),
             registered_markers: watched.registered_markers.clone(),
             prefixes: watched.prefixes.clone(),
+            deal: watched.deal.clone(),
         },
         trust,
         last: LastCollection {

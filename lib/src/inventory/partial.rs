@@ -21,12 +21,7 @@ use crate::record::{Record, Test};
 /// all must be collected. Without changes these are the files of which a second
 /// collection must agree.
 pub fn alone(head: &Head, changes: &[Change]) -> Option<Vec<String>> {
-    let whole = !head.shape.hooks.is_empty()
-        || head.shape.crosses_files
-        || head.deselected > 0
-        || head.shape.filters.iter().any(|filter| !filter.is_empty())
-        || !matches!(head.trust, Trust::Proven | Trust::Doubtful(_));
-    if whole {
+    if !head.has_separate_files() || !matches!(head.trust, Trust::Proven | Trust::Doubtful(_)) {
         return None;
     }
     let mut files = Vec::new();

@@ -7,6 +7,8 @@
 //! [`Selectors`] as JSON. The head holds length and sha256 of both. A file of another
 //! version is foreign: what one version wrote is never read by another.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::dependencies::Dependencies;
@@ -86,6 +88,21 @@ pub struct Shape {
     pub registered_markers: Option<Vec<String>>,
     /// Where the standard library and what is installed lie.
     pub prefixes: Vec<String>,
+    /// What workers need that collect their own files; `None`: one process collects all.
+    #[serde(default)]
+    pub deal: Option<Deal>,
+}
+
+/// What is known of collecting a suite in several processes, each a part of its files.
+/// Its words are those of `shim/rpt_shim/deal.py`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Deal {
+    /// What making all tests takes one process, without what their files import, in milliseconds.
+    pub divisible_ms: f64,
+    /// What was imported for all files together, in order, test files and conftests aside.
+    pub modules: Vec<String>,
+    /// `sys.path` after that.
+    pub path: Vec<String>,
 }
 
 /// How far a snapshot may be used.
@@ -154,6 +171,28 @@ impl Head {
             Trust::Doubtful(_) => self.blocks.iter().all(|block| block.agreed),
             Trust::Unproven(_) | Trust::Volatile(_) => false,
         }
+    }
+
+    /// Whether the tests of a file come of that file alone, and all of them: pytest's own hooks decide,
+    /// nothing orders tests of several files among each other and nothing is left out.
+    pub fn has_separate_files(&self) -> bool {
+        self.shape.hooks.is_empty()
+            && !self.shape.crosses_files
+            && self.deselected == 0
+            && self.shape.filters.iter().all(String::is_empty)
+    }
+
+    /// What workers need that collect their own files, where that gives the same tests: besides
+    /// what the shim can tell, no file's import can be felt in another one.
+    pub fn deal(&self) -> Option<&Deal> {
+        let is_contained = |block: &Block| block.outline.as_ref().is_some_and(|outline| outline.contained);
+        let files: HashSet<&str> = self.blocks.iter().map(|block| block.file_path.as_str()).collect();
+        let can = self.is_trusted()
+            && self.has_separate_files()
+            && self.skipped_files.is_empty()
+            && files.len() == self.blocks.len()
+            && self.blocks.iter().all(is_contained);
+        self.shape.deal.as_ref().filter(|_| can)
     }
 
     /// The first two lines of the file.

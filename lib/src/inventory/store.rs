@@ -14,6 +14,7 @@ use super::file_state::digest_of;
 use super::hex_digest;
 use super::snapshot::{Head, Selectors};
 use crate::project::{cache_folder, make_cache_folder};
+use crate::record::Kept;
 
 /// How many contexts a project keeps: those used last.
 const KEPT: usize = 24;
@@ -91,6 +92,14 @@ pub fn find_other_environment(roots: &[PathBuf], key: &Key) -> Option<Head> {
         .collect();
     found.sort();
     open(&found.pop()?.1).map(|stored| stored.head)
+}
+
+/// The snapshot at `rootdir` that was used last of those made as `kept` says with these arguments.
+pub fn find_kept(rootdir: &Path, kept: &Kept, pytest_args: &[String]) -> Option<Stored> {
+    let mut found = listed(&cache_folder(rootdir));
+    found.sort();
+    let is_it = |head: &Head| head.kept == *kept && head.pytest_args == pytest_args;
+    found.iter().rev().filter_map(|(_, path)| open(path)).find(|stored| is_it(&stored.head))
 }
 
 /// The snapshot that was used last among those of `place` (a context without its

@@ -10,6 +10,7 @@ use super::dependencies::{
     Dependencies, FileDependency, ListingDependency, counts, entries, is_cache_in_making, is_of_a_cache,
 };
 use super::file_state::{FileState, content, digest_of, now_ns};
+use super::snapshot::Deal;
 
 /// The shim's report. Its words are those of `shim/rpt_shim/dependencies.py`.
 #[derive(Debug, Deserialize)]
@@ -38,6 +39,9 @@ pub struct Watched {
     pub registered_markers: Option<Vec<String>>,
     /// The paths that were collected.
     pub arguments: Vec<String>,
+    /// What workers need that collect their own files.
+    #[serde(default)]
+    pub deal: Option<Deal>,
 }
 
 /// Path, state when it was first opened (`None`: not there), and when that was.

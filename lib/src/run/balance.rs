@@ -23,6 +23,9 @@ const AHEAD_ITEMS: (usize, usize) = (2, 256);
 /// module's fixtures again.
 const WORTH_MOVING: Duration = Duration::from_millis(10);
 
+/// Work worth less than this is not moved to a worker that would have to collect its files first.
+const WORTH_COLLECTING: Duration = Duration::from_millis(100);
+
 impl State<'_> {
     /// Gives every worker enough to go on with, starts workers while there is
     /// work for them, and sends home those for whom nothing is left.
@@ -33,6 +36,7 @@ impl State<'_> {
         for index in 0..self.slots.len() {
             self.refill(index);
         }
+        self.share_late();
         while self.wants_worker() {
             if let Err(error) = self.start_worker() {
                 self.stop(Ending::Broken { reason: format!("cannot start a worker: {error:#}") });
@@ -82,7 +86,7 @@ impl State<'_> {
     /// A worker has nothing to go on with: it takes from another, waits, or ends.
     fn starving(&mut self, index: usize) {
         if self.run.host.is_shared() {
-            if let Some(victim) = self.slowest(index) {
+            if let Some(victim) = self.slowest(index, WORTH_MOVING) {
                 self.move_work(victim, index);
             }
             if self.slots[index].waiting() > 0 {
@@ -98,8 +102,8 @@ impl State<'_> {
         }
     }
 
-    /// Whose waiting work is worth most to somebody else.
-    fn slowest(&self, thief: usize) -> Option<usize> {
+    /// Whose waiting work is worth most to somebody else, where it is worth `least`.
+    fn slowest(&self, thief: usize, least: Duration) -> Option<usize> {
         // What runs has claimed its `nextitem`, which cannot be taken back.
         let movable = |slot: &Slot| slot.waiting().saturating_sub(usize::from(slot.running.is_some()));
         let worth = |slot: &Slot| {
@@ -108,29 +112,55 @@ impl State<'_> {
         };
         let candidates = self.slots.iter().enumerate().filter(|(index, slot)| {
             let tried = slot.unmovable == Some(slot.waiting());
-            *index != thief && slot.is_open() && movable(slot) > 0 && !tried && worth(slot) >= WORTH_MOVING
+            *index != thief && slot.is_open() && movable(slot) > 0 && !tried && worth(slot) >= least
         });
         candidates.max_by_key(|(_, slot)| (worth(slot), movable(slot))).map(|(index, _)| index)
     }
 
     /// Moves the later half of what `from` has not claimed to `to`.
     fn move_work(&mut self, from: usize, to: usize) {
-        let slot = &mut self.slots[from];
-        let waiting = slot.take_back();
-        let before = slot.given.back().copied().or(slot.running.map(|(item, _)| item));
-        let at = cut(&waiting, before, self.run.items, &self.run.ties).filter(|&at| at < waiting.len());
-        let at = at.filter(|&at| self.may_move(from, to, &waiting, at)).unwrap_or(waiting.len());
-        let (kept, moved) = waiting.split_at(at);
-        let slot = &mut self.slots[from];
-        slot.unmovable = moved.is_empty().then_some(waiting.len() + slot.given.len());
-        slot.backlog = kept.iter().copied().collect();
-        self.slots[to].backlog = moved.iter().copied().collect();
+        self.slots[to].backlog = self.later_half(from, Some(to));
         self.refill(from);
         self.refill(to);
     }
 
+    /// Takes the later half of what `from` has not claimed off it, as far as `to` may have it; `None`: a
+    /// worker that is to come.
+    fn later_half(&mut self, from: usize, to: Option<usize>) -> Unit {
+        let slot = &mut self.slots[from];
+        let waiting = slot.take_back();
+        let before = slot.given.back().copied().or(slot.running.map(|(item, _)| item));
+        let at = cut(&waiting, before, self.run.items, &self.run.ties).filter(|&at| at < waiting.len());
+        let may_move = |at: &usize| to.is_none_or(|to| self.may_move(from, to, &waiting, *at));
+        let at = at.filter(may_move).unwrap_or(waiting.len());
+        let (kept, moved) = waiting.split_at(at);
+        let slot = &mut self.slots[from];
+        slot.unmovable = moved.is_empty().then_some(waiting.len() + slot.given.len());
+        slot.backlog = kept.iter().copied().collect();
+        moved.iter().copied().collect()
+    }
+
+    /// Where workers collect by themselves: what somebody has too much of goes to a worker that is to come
+    /// and collects those files, once there is room for one.
+    fn share_late(&mut self) {
+        let is_dealt = matches!(self.run.host, Host::Deal { .. });
+        if !is_dealt || !self.queue.is_empty() || self.open_workers() >= self.most_workers {
+            return;
+        }
+        if let Some(victim) = self.slowest(usize::MAX, WORTH_COLLECTING) {
+            let moved = self.later_half(victim, None);
+            self.refill(victim);
+            self.queue.extend((!moved.is_empty()).then_some(moved));
+        }
+    }
+
+    /// Workers whose processes have not ended.
+    fn open_workers(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.status.is_none()).count()
+    }
+
     fn wants_worker(&self) -> bool {
-        let open = self.slots.iter().filter(|slot| slot.status.is_none()).count();
+        let open = self.open_workers();
         if open >= self.most_workers {
             return false;
         }
@@ -138,7 +168,10 @@ impl State<'_> {
             return true;
         }
         // One file may hold most of the time: somebody else can take half of it.
-        self.run.host.is_shared() && open > 0 && self.slowest(usize::MAX).is_some() && !self.somebody_idles()
+        self.run.host.is_shared()
+            && open > 0
+            && self.slowest(usize::MAX, WORTH_MOVING).is_some()
+            && !self.somebody_idles()
     }
 
     /// Workers beside `index` that have nothing: idle, or not started yet.
@@ -146,8 +179,8 @@ impl State<'_> {
         let idle = |(other, slot): (usize, &Slot)| {
             other != index && slot.is_open() && slot.waiting() == 0 && slot.running.is_none()
         };
-        let started = self.slots.iter().filter(|slot| slot.status.is_none()).count();
-        self.most_workers.saturating_sub(started) + self.slots.iter().enumerate().filter(|entry| idle(*entry)).count()
+        self.most_workers.saturating_sub(self.open_workers())
+            + self.slots.iter().enumerate().filter(|entry| idle(*entry)).count()
     }
 
     fn somebody_idles(&self) -> bool {
@@ -155,10 +188,10 @@ impl State<'_> {
     }
 
     fn start_worker(&mut self) -> anyhow::Result<()> {
-        let open = self.slots.iter().filter(|slot| slot.status.is_none()).count();
+        let open = self.open_workers();
         // Workers that collect by themselves must know all their files at once.
         let share = match self.run.host {
-            Host::Spawn(_) => self.share_of_queue(self.most_workers - open),
+            Host::Spawn(_) | Host::Deal { .. } => self.share_of_queue(self.most_workers - open),
             Host::Fork(_) | Host::Here { .. } => Unit::new(),
         };
         let index = self.new_worker(share)?;

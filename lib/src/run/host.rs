@@ -1,17 +1,21 @@
-//! Owns how a worker comes to be: forked by the server, started as an interpreter
-//! of its own, or the server's own process for `-n 0`.
+//! Owns how a worker comes to be: forked by the server before or after it collected, started
+//! as an interpreter of its own, or the server's own process for `-n 0`.
 
+use std::collections::HashSet;
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crossbeam_channel::{Sender, never};
 
 use super::event::Event;
 use super::plan::{Numbers, same_tests};
 use super::slot::Slot;
+use crate::inventory::snapshot::Deal;
 use crate::server::{
-    ControlWriter, FromServer, Identity, Launch, Manner, Pipes, Request, Started, Variable, Watch, start,
+    ControlWriter, FromServer, Identity, Launch, Manner, Pipes, Request, Server, Started, Variable, Watch, greeted,
+    start,
 };
 use crate::test_id::file_of;
 
@@ -21,6 +25,13 @@ pub(super) enum Host {
     Fork(ControlWriter),
     /// Interpreters of their own, each collecting only the files it is given.
     Spawn(SpawnRecipe),
+    /// Forks of a process that has started pytest, each collecting only the files it is given.
+    Deal {
+        /// Requests to that process.
+        writer: ControlWriter,
+        /// What they need.
+        dealt: Dealt,
+    },
     /// The process that collected, on the user's terminal.
     Here {
         /// Requests to it.
@@ -41,6 +52,15 @@ pub(super) struct SpawnRecipe {
     pub rootdir: PathBuf,
     /// Variables of a run that is replayed.
     pub environment: Vec<Variable>,
+}
+
+/// What workers need that collect their own files.
+#[derive(Debug, Clone)]
+pub(super) struct Dealt {
+    /// What ids are relative to.
+    pub rootdir: PathBuf,
+    /// What the suite's files load besides themselves.
+    pub deal: Deal,
 }
 
 impl Host {
@@ -72,6 +92,27 @@ impl Host {
                 }
                 Ok(slot)
             }
+            Host::Deal { writer, dealt } => {
+                let (ours_of_it, its) = UnixStream::pair()?;
+                let request = Request::Collect {
+                    worker: identity.worker.clone(),
+                    files: files_of(&given, &dealt.rootdir),
+                    modules: dealt.deal.modules.clone(),
+                    path: dealt.deal.path.clone(),
+                };
+                writer.send(&request, &[its.as_fd()])?;
+                drop(its);
+                let mut slot = Slot::new(index, identity.worker.clone(), ours, board, events);
+                slot.ready = false;
+                let events = events.clone();
+                std::thread::spawn(move || {
+                    if let Err(error) = collect_and_run(index, ours_of_it, &identity, manner, &given, theirs, &events) {
+                        // Its end is said by the process that forked it, and this with it. The dispatcher may be gone already.
+                        let _ = events.send(Event::Output(index, format!("{error:#}\n").into_bytes()));
+                    }
+                });
+                Ok(slot)
+            }
             Host::Spawn(recipe) => {
                 let mut slot = Slot::new(index, identity.worker.clone(), ours, board, events);
                 slot.ready = false;
@@ -91,6 +132,34 @@ impl Host {
     pub(super) fn is_shared(&self) -> bool {
         matches!(self, Host::Fork(_))
     }
+
+    /// Whether workers are forks, whose ends the server says.
+    pub(super) fn forks(&self) -> bool {
+        matches!(self, Host::Fork(_) | Host::Deal { .. })
+    }
+}
+
+/// The files of these items, each once, as absolute paths.
+fn files_of(given: &[(u32, Box<str>)], rootdir: &Path) -> Vec<String> {
+    let mut seen = HashSet::new();
+    let files = given.iter().map(|(_, id)| file_of(id)).filter(|file| seen.insert(*file));
+    files.map(|file| rootdir.join(file).display().to_string()).collect()
+}
+
+/// Waits until a fork has collected its files, and sets it to run.
+fn collect_and_run(
+    index: usize,
+    connection: UnixStream,
+    identity: &Identity,
+    manner: Manner,
+    given: &[(u32, Box<str>)],
+    theirs: [std::os::fd::OwnedFd; 5],
+    events: &Sender<Event>,
+) -> anyhow::Result<()> {
+    match greeted(connection)? {
+        Some(server) => set_to_run(index, server, identity, manner, given, theirs, events),
+        None => anyhow::bail!("its files changed"),
+    }
 }
 
 /// Starts an interpreter, lets it collect the files of `given`, and sets it to run.
@@ -104,14 +173,7 @@ fn spawn(
     events: &Sender<Event>,
 ) -> anyhow::Result<()> {
     let mut args = recipe.options.clone();
-    let mut last = "";
-    for (_, id) in given {
-        let file = file_of(id);
-        if file != last {
-            args.push(recipe.rootdir.join(file).display().to_string());
-            last = file;
-        }
-    }
+    args.extend(files_of(given, &recipe.rootdir));
     let launch = Launch {
         python: &recipe.python,
         args: &args,
@@ -121,10 +183,23 @@ fn spawn(
         watch: Watch::Nothing,
         environment: &recipe.environment,
         place: None,
+        deals: false,
     };
     let starting = start(&launch)?;
     events.send(Event::SpawnStarted(index, starting.pid() as i32))?;
-    let mut server = starting.ready(&never())?;
+    set_to_run(index, starting.ready(&never())?, identity, manner, given, theirs, events)
+}
+
+/// Lets a worker that has collected run, and says what it says until its end.
+fn set_to_run(
+    index: usize,
+    mut server: Server,
+    identity: &Identity,
+    manner: Manner,
+    given: &[(u32, Box<str>)],
+    theirs: [std::os::fd::OwnedFd; 5],
+    events: &Sender<Event>,
+) -> anyhow::Result<()> {
     let items = server.brief_items(false)?;
     let requested: Vec<&str> = given.iter().map(|(_, id)| &**id).collect();
     let collected: Vec<&str> = items.iter().map(|item| &*item.node_id).collect();

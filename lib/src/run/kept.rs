@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
+use super::dealing::{self, Dealing};
 use super::obtain::Obtained;
+use super::options::RunOptions;
 use super::request::{Request, Selection};
 use crate::interrupt::Interrupted;
 use crate::inventory::snapshot::Head;
-use crate::inventory::store::{find_recent, possible_roots};
+use crate::inventory::store::{Stored, find_kept, find_recent, possible_roots};
 use crate::project::rootdir_option;
 use crate::python::Context;
 use crate::record::{Collection, Kept};
@@ -49,6 +51,11 @@ impl KeptCollection {
         KeptCollection { kept: head.kept, args: head.pytest_args, tests: head.node_count, rootdir: head.rootdir }
     }
 
+    /// Its snapshot, where it is still there.
+    pub(super) fn stored(&self) -> Option<Stored> {
+        find_kept(Path::new(&self.rootdir), &self.kept, &self.args)
+    }
+
     /// As for a server that waits: whoever names no options takes those of the collection.
     fn is_for(&self, context: &Context) -> bool {
         let same_place = self.kept.context.split('-').next() == Some(&context.place);
@@ -61,11 +68,12 @@ impl KeptCollection {
 /// whole collection; one that names fewer gets the files it names.
 pub(super) fn start(
     context: &Context,
+    options: &RunOptions,
     request: &Request,
     (python, cwd): (&Path, &Path),
-    located: bool,
     (interrupts, until): (&Receiver<Interrupted>, Option<Instant>),
 ) -> anyhow::Result<Option<Obtained>> {
+    let located = options.files.tell_places();
     let cut_off = || {
         let unsaid = request.rootdir.is_none();
         let head = unsaid.then(|| find_recent(&possible_roots(None, &request.paths, cwd), &context.place, PATIENCE));
@@ -74,11 +82,12 @@ pub(super) fn start(
     let Some(kept) = request.kept.clone().or_else(cut_off).filter(|kept| kept.is_for(context)) else {
         return Ok(None);
     };
+    let mut dealing = dealing::plan(&kept, options);
     let all = request.ids.as_ref().is_some_and(|ids| ids.len() as u64 == kept.tests);
     let mut parts = vec![rootdir_option(&kept.rootdir, cwd)];
     parts.extend(kept.kept.options.iter().cloned());
     parts.extend(request.paths.iter().cloned());
-    let attempts = if all { vec![&kept.args] } else { vec![&parts, &kept.args] };
+    let attempts = if all || dealing.is_some() { vec![&kept.args] } else { vec![&parts, &kept.args] };
     for args in attempts {
         let launch = Launch {
             python,
@@ -89,12 +98,17 @@ pub(super) fn start(
             watch: Watch::Nothing,
             environment: &[],
             place: None,
+            deals: dealing.is_some(),
         };
         let mut server = server::start(&launch)?.ready_until(interrupts, until)?;
-        let items = server.brief_items(located)?;
+        let dealt = dealing.take().filter(|_| server.collected.deals);
+        let (items, deal) = match dealt {
+            Some(Dealing { items, deal }) => (items, Some(deal)),
+            None => (server.brief_items(located)?, None),
+        };
         let selection = Selection::of(request, &items, Path::new(&server.collected.rootdir), cwd);
         if selection.not_found.is_empty() {
-            return Ok(Some(Obtained { server, items: Some(items), daemon: None }));
+            return Ok(Some(Obtained { server, items: Some(items), deal, daemon: None }));
         }
         server.end();
     }

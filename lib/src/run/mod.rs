@@ -7,6 +7,7 @@ mod balance;
 mod care;
 mod cause;
 mod deadline;
+mod dealing;
 mod death;
 mod dispatcher;
 mod end;
@@ -52,6 +53,7 @@ use crate::cli::{Fault, Format, as_usage, say};
 use crate::exit::Exit;
 use crate::history::{Circumstances, Recorder, RunHasher, RunHead};
 use crate::interrupt::{self, Interrupted};
+use crate::inventory::snapshot::Deal;
 use crate::project::{history_for_run, rootdir_option};
 use crate::python::find_python;
 use crate::record::CollectError;
@@ -65,7 +67,7 @@ use attending::Attending;
 use dispatcher::{Dispatcher, Outcomes};
 use event::Event;
 use files::Files;
-use host::{Host, SpawnRecipe};
+use host::{Dealt, Host, SpawnRecipe};
 use relay::Relay;
 use request::{Request, Selection};
 use share::Sharing;
@@ -76,7 +78,7 @@ pub use again::Replay;
 pub use care::Care;
 pub use deadline::Timeout;
 pub use files::{OnGitHub, ReportFiles};
-pub use options::{Exec, RunOptions, Workers};
+pub use options::{CollectIn, Exec, RunOptions, Workers};
 pub use retry::{RerunWhen, Reruns};
 pub use stress::StressNew;
 pub use ward::QuarantineFrom;
@@ -192,6 +194,7 @@ fn run_with(options: &RunOptions, given: Option<Given>) -> anyhow::Result<Exit> 
         run.ward = ward;
         run.sharing = sharing;
         run.daemon = server.daemon;
+        run.deal = server.deal;
         run.first_worker = again.as_ref().map_or(0, Again::first_worker);
         run.with_server(server.server, &items, &selection, &python, interrupts, began)
     })
@@ -246,6 +249,8 @@ struct Run<'a> {
     sharing: Sharing,
     /// The daemon that leased the server.
     daemon: Option<UnixStream>,
+    /// What workers need that collect their own files; `None`: the server collected all.
+    deal: Option<Deal>,
 }
 
 impl<'a> Run<'a> {
@@ -297,6 +302,7 @@ impl<'a> Run<'a> {
             asked_for_all: request.ids.is_none(),
             sharing: Sharing::default(),
             daemon: None,
+            deal: None,
         }
     }
 
@@ -461,7 +467,10 @@ impl<'a> Run<'a> {
             })
         } else {
             attending = Some(Attending::start(reader, Some(events.0.clone())));
-            Host::Fork(writer)
+            match self.deal.take() {
+                Some(deal) => Host::Deal { writer, dealt: Dealt { rootdir: PathBuf::from(&collected.rootdir), deal } },
+                None => Host::Fork(writer),
+            }
         };
         let seen = events.1.clone();
         let (mut outcomes, host) = dispatcher::run(Dispatcher {
@@ -487,7 +496,10 @@ impl<'a> Run<'a> {
             events,
         });
         outcomes.tally.merge(&tally);
-        let writer = if let Host::Fork(writer) = host { Some(writer) } else { kept_writer };
+        let writer = match host {
+            Host::Fork(writer) | Host::Deal { writer, .. } => Some(writer),
+            Host::Spawn(_) | Host::Here { .. } => kept_writer,
+        };
         if let Some(mut writer) = writer {
             let ran = if collected.holds_failures { &selection.order[..] } else { &[] };
             let ending = server::RunEnding {
@@ -495,6 +507,11 @@ impl<'a> Run<'a> {
                 failed: outcomes.tally.of(Outcome::Failed) + outcomes.tally.of(Outcome::Error),
                 total: outcomes.tally.total(),
                 reason: reason_of(&outcomes.ending),
+                dealt: if collected.deals {
+                    items.iter().map(|item| item.node_id.clone()).collect()
+                } else {
+                    Vec::new()
+                },
                 ..sinks.for_last_failed(items, ran)
             };
             // A server that is gone has said so already.

@@ -8,6 +8,7 @@ use std::time::Instant;
 use crossbeam_channel::Receiver;
 
 use crate::interrupt::Interrupted;
+use crate::inventory::snapshot::Deal;
 use crate::project::rootdir_option;
 use crate::python::Context;
 use crate::server::{self, BriefItem, Launch, Server, Watch};
@@ -21,6 +22,8 @@ pub(super) struct Obtained {
     pub(super) server: Server,
     /// `None`: not asked for yet.
     pub(super) items: Option<Vec<BriefItem>>,
+    /// Where workers collect their own files: what they need.
+    pub(super) deal: Option<Deal>,
     /// Where a daemon leased it: the connection, which ends with the daemon.
     pub(super) daemon: Option<UnixStream>,
 }
@@ -31,7 +34,7 @@ pub(super) fn attach_to(socket: &Path, located: bool) -> Option<Obtained> {
     let mut server = server::attach_at(socket).ok().flatten()?;
     server.collected.errors.clear();
     let items = server.brief_items(located).ok()?;
-    Some(Obtained { server, items: Some(items), daemon: None })
+    Some(Obtained { server, items: Some(items), deal: None, daemon: None })
 }
 
 /// The server that collected for this pipeline and waits, where there is one that
@@ -52,7 +55,7 @@ pub(super) fn server(
             let items = server.brief_items(options.files.tell_places())?;
             let selection = Selection::of(request, &items, Path::new(&server.collected.rootdir), cwd);
             if selection.not_found.is_empty() {
-                return Ok(Obtained { server, items: Some(items), daemon: None });
+                return Ok(Obtained { server, items: Some(items), deal: None, daemon: None });
             }
             server.end();
         }
@@ -63,7 +66,7 @@ pub(super) fn server(
     }
     if joins {
         let context = Context::new(cwd, python, &options.pytest.context_args(), std::env::vars_os());
-        if let Some(obtained) = kept::start(&context, request, (python, cwd), located, (interrupts, until))? {
+        if let Some(obtained) = kept::start(&context, options, request, (python, cwd), (interrupts, until))? {
             return Ok(obtained);
         }
     }
@@ -84,7 +87,8 @@ pub(super) fn server(
         watch: Watch::Nothing,
         environment: &request.environment,
         place: None,
+        deals: false,
     };
     let server = server::start(&launch)?.ready_until(interrupts, until)?;
-    Ok(Obtained { server, items: None, daemon: None })
+    Ok(Obtained { server, items: None, deal: None, daemon: None })
 }

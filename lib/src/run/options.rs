@@ -32,6 +32,18 @@ pub enum Exec {
     Spawn,
 }
 
+/// `--collect-in`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum CollectIn {
+    /// In the workers where a kept listing says that this is sooner done and gives the same tests
+    #[default]
+    Auto,
+    /// In one process, of which workers are forks
+    Server,
+    /// In the workers, each its own files, wherever that gives the same tests
+    Workers,
+}
+
 /// What rpt-run was asked.
 #[derive(Debug, Clone)]
 pub struct RunOptions {
@@ -45,6 +57,8 @@ pub struct RunOptions {
     pub serve: bool,
     /// How workers are made.
     pub exec: Exec,
+    /// Where tests are collected.
+    pub collect_in: CollectIn,
     /// Which tests stay on one worker; `None`: what the project says.
     pub dist: Option<Dist>,
     /// How workers run items.

@@ -62,9 +62,11 @@ pub(super) fn plan(
     let marks = order.iter().filter_map(|&item| items[item as usize].marks.as_deref());
     let mut exclusive: Vec<String> = marks.flat_map(|marks| marks.exclusive.iter().cloned()).collect();
     exclusive.extend(settings.exclusive.iter().cloned());
+    // What is dealt has no such fixtures.
+    let collects = !server.collected.deals;
     let asks = matches!(dist, Dist::Auto | Dist::Fixture);
     let FixtureTable { mut fixtures, unknown } =
-        if asks || !exclusive.is_empty() { server.fixtures(exclusive)? } else { FixtureTable::default() };
+        if collects && (asks || !exclusive.is_empty()) { server.fixtures(exclusive)? } else { FixtureTable::default() };
     fixtures.retain(|fixture| asks || fixture.is_exclusive);
     add_marked(&mut fixtures, items, order);
     let is_grouped = |&item: &u32| items[item as usize].group.is_some();

@@ -44,7 +44,7 @@ impl State<'_> {
         if self.left == 0 && self.slots.iter().all(Slot::is_over) {
             return;
         }
-        if !self.run.host.is_shared() {
+        if !self.run.host.forks() {
             return;
         }
         let reason = match self.run.policy.memory.evidence() {

@@ -61,7 +61,7 @@ pub(super) fn attach(
     }
     let has_all = |items: &Vec<_>| Selection::of(request, items, &rootdir, cwd).not_found.is_empty();
     match items.filter(has_all) {
-        Some(items) => Some(Obtained { server, items: Some(items), daemon: Some(daemon) }),
+        Some(items) => Some(Obtained { server, items: Some(items), deal: None, daemon: Some(daemon) }),
         None => {
             if by_paths {
                 request.ids = None;

@@ -11,7 +11,7 @@ use super::protocol::RerunConfig;
 use crate::cli::{Color, Format, PytestArgs};
 use crate::exit::Exit;
 use crate::report::Show;
-use crate::run::{Care, Exec, Given, OnGitHub, ReportFiles, Reruns, RunOptions, Workers, run_given};
+use crate::run::{Care, CollectIn, Exec, Given, OnGitHub, ReportFiles, Reruns, RunOptions, Workers, run_given};
 use crate::server::Protocol;
 
 /// The argument by which the daemon starts its own program as a run.
@@ -50,6 +50,7 @@ pub(crate) fn run_ordered() -> anyhow::Result<Exit> {
         maxfail: order.maxfail,
         serve: false,
         exec: order.exec,
+        collect_in: CollectIn::Server,
         dist: None,
         protocol: Protocol::default(),
         explain_protocol: false,

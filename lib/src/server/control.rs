@@ -99,6 +99,18 @@ pub enum Request {
         /// How it works.
         manner: Manner,
     },
+    /// Fork a worker that collects these files by itself; the connection to it travels with the request.
+    /// Only of a process that deals.
+    Collect {
+        /// Its name.
+        worker: String,
+        /// Absolute paths.
+        files: Vec<String>,
+        /// What it imports besides, see [`crate::inventory::snapshot::Deal`].
+        modules: Vec<String>,
+        /// Its `sys.path` after that.
+        path: Vec<String>,
+    },
     /// Run in this very process; its pipes travel with the request.
     Run {
         /// Who it is; none where it is no worker (`-n 0`).
@@ -151,6 +163,8 @@ pub struct RunEnding {
     pub failures: Vec<Box<str>>,
     /// For the same: ids of all tests that ran.
     pub ran: Vec<Box<str>>,
+    /// Ids of the tests that workers collected, and this server did not.
+    pub dealt: Vec<Box<str>>,
 }
 
 /// What the shim says.
@@ -275,6 +289,9 @@ pub struct Collected {
     /// pytest-randomly's seed.
     #[serde(default)]
     pub randomly_seed: Option<i64>,
+    /// Nothing was collected: each worker collects its own files.
+    #[serde(default)]
+    pub deals: bool,
     /// For a server that waited: a file that changed since it collected.
     #[serde(default)]
     pub stale: Option<String>,

@@ -78,7 +78,12 @@ pub fn attach_at(path: &Path) -> Result<Option<Server>, ServerError> {
 /// Connects; `None` for a server whose files changed, which then ends by itself.
 fn connect(path: &Path) -> Result<Option<Server>, ServerError> {
     let failed = |error: std::io::Error| ServerError::Connection { reason: error.to_string() };
-    let stream = UnixStream::connect(path).map_err(failed)?;
+    greeted(UnixStream::connect(path).map_err(failed)?)
+}
+
+/// The server at the other end, once it has said what it collected; `None` where its files changed.
+pub fn greeted(stream: UnixStream) -> Result<Option<Server>, ServerError> {
+    let failed = |error: std::io::Error| ServerError::Connection { reason: error.to_string() };
     let (writer, mut reader) = split(stream).map_err(failed)?;
     match reader.next()? {
         Some(FromServer::Collected(collected)) if collected.stale.is_none() => {

@@ -29,7 +29,7 @@ pub use control::{
     Collected, ControlReader, ControlWriter, Ending, FromServer, Identity, Manner, Protocol, Request, RunEnding,
     SkippedFile, UsedFixture, Warning,
 };
-pub use handoff::{MAX_SOCKET_PATH, attach, attach_at, private_folder, socket_path};
+pub use handoff::{MAX_SOCKET_PATH, attach, attach_at, greeted, private_folder, socket_path};
 pub use rules::{Marks, Rules};
 
 use crate::cli::{Fault, one_line};
@@ -89,6 +89,8 @@ pub struct Launch<'a> {
     pub environment: &'a [Variable],
     /// Where it runs; `None`: where this process does.
     pub place: Option<&'a Place>,
+    /// It collects nothing where workers can collect their own files, see [`Collected::deals`].
+    pub deals: bool,
 }
 
 /// Where a process runs that is started for somebody else.

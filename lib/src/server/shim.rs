@@ -9,7 +9,7 @@ use super::{Launch, Watch};
 pub(super) const BOOT: &str = include_str!("../../shim/boot.py");
 
 /// The shim's modules in the order in which they may import each other.
-const MODULES: [(&str, &str); 30] = [
+const MODULES: [(&str, &str); 31] = [
     ("orphans", include_str!("../../shim/rpt_shim/orphans.py")),
     ("keeper", include_str!("../../shim/rpt_shim/keeper.py")),
     ("interpreter", include_str!("../../shim/rpt_shim/interpreter.py")),
@@ -37,6 +37,7 @@ const MODULES: [(&str, &str); 30] = [
     ("standing", include_str!("../../shim/rpt_shim/standing.py")),
     ("loaded", include_str!("../../shim/rpt_shim/loaded.py")),
     ("resident", include_str!("../../shim/rpt_shim/resident.py")),
+    ("deal", include_str!("../../shim/rpt_shim/deal.py")),
     ("children", include_str!("../../shim/rpt_shim/children.py")),
     ("server", include_str!("../../shim/rpt_shim/server.py")),
     ("main", include_str!("../../shim/rpt_shim/main.py")),
@@ -62,6 +63,8 @@ struct Settings<'a> {
     board: i32,
     /// The user's terminal is its own: signals typed there reach it by themselves.
     terminal: bool,
+    /// Workers collect their own files, where that is possible.
+    deals: bool,
 }
 
 /// The boot message for a process that is started so, at `began` in seconds since the epoch.
@@ -79,6 +82,7 @@ pub(super) fn boot<'a>(launch: &Launch<'a>, began: f64, board: i32) -> Boot<'a> 
         only,
         board,
         terminal: launch.terminal,
+        deals: launch.deals,
     };
     Boot { modules: MODULES, settings }
 }
