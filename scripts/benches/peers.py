@@ -92,7 +92,7 @@ RUNNERS = (
         takes_paths=False,
     ),
     Runner("oxytest -n 2", "{python} {bin}/oxytest -n 2 {paths}", of_list, ("oxytest",)),
-    Runner("rustest -n 2", "{python} {bin}/rustest --pytest-compat -n 2 {paths}", of_last_line, RUSTEST),
+    Runner("rustest -n 2", "{python} {bin}/rustest --pytest-compat -n 2 {paths} 2>&1", of_last_line, RUSTEST),
     Runner("cito run -n 2", "{bin}/cito run --json -n 2 --python {python} {paths}", of_summary, ("cito",)),
 )
 
