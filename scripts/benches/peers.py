@@ -17,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from typing import Callable
 
 from benches.common import environment, measure, pytest9, trivial
@@ -27,6 +28,9 @@ Totals = dict[str, int]
 
 #: Nobody's run of these suites takes longer.
 LIMIT_SECONDS = 300
+
+#: Who takes so many times as long as pytest is measured once.
+SLOW = 2.5
 
 #: What the totals are made of, as pytest words them.
 WORDS = ("passed", "failed", "skipped", "xfailed", "xpassed", "error")
@@ -92,6 +96,9 @@ RUNNERS = (
         takes_paths=False,
     ),
     Runner("oxytest -n 2", "{python} {bin}/oxytest -n 2 {paths}", of_list, ("oxytest",)),
+    # Its own runner: its other one is pytest in several processes.
+    Runner("rtest --runner native -n 2", "{python} {bin}/rtest --runner native -n 2 {paths}", of_last_line, ("rtest",)),
+    Runner("karva test -n 2", "PATH={bin}:$PATH karva test -n 2 {paths}", of_last_line, ("karva",)),
     Runner("rustest -n 2", "{python} {bin}/rustest --pytest-compat -n 2 {paths} 2>&1", of_last_line, RUSTEST),
     Runner("cito run -n 2", "{bin}/cito run --json -n 2 --python {python} {paths}", of_summary, ("cito",)),
 )
@@ -122,7 +129,13 @@ class Lane:
     env: dict[str, str]
     totals: Totals
     error: str | None
-    walls: list[float]
+    #: How long the first run took, in seconds, which warms caches and is not counted.
+    first_s: float
+    samples: list[dict[str, float]] = dataclasses.field(default_factory=list)
+    memory_mb: float = 0.0
+
+    def median(self, figure: str) -> float:
+        return statistics.median(sample[figure] for sample in self.samples)
 
 
 def lane(runner: Runner, folder: pathlib.Path, python: str, paths: str, dump: pathlib.Path) -> Lane:
@@ -138,6 +151,7 @@ def lane(runner: Runner, folder: pathlib.Path, python: str, paths: str, dump: pa
     line = runner.line.format(
         python=shlex.quote(python), bin=place / "bin", dump=dump, paths=paths if runner.takes_paths else ""
     )
+    began = time.perf_counter()
     try:
         done = subprocess.run(
             ["bash", "-c", line],
@@ -151,7 +165,8 @@ def lane(runner: Runner, folder: pathlib.Path, python: str, paths: str, dump: pa
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return Lane(runner.name, line, env, {}, f"not done after {LIMIT_SECONDS} s", [])
+        return Lane(runner.name, line, env, {}, f"not done after {LIMIT_SECONDS} s", LIMIT_SECONDS)
+    first_s = time.perf_counter() - began
     try:
         totals = runner.read(done.stdout)
     except (ValueError, IndexError, KeyError):
@@ -160,7 +175,7 @@ def lane(runner: Runner, folder: pathlib.Path, python: str, paths: str, dump: pa
     if not any(totals.values()):
         last = [said for said in (done.stderr + done.stdout).splitlines() if said.strip()]
         error = f"exit {done.returncode}: {last[-1].strip()[:80] if last else 'it said nothing'}"
-    return Lane(runner.name, line, env, totals, error, [])
+    return Lane(runner.name, line, env, totals, error, first_s)
 
 
 def differences(totals: Totals, pytests: Totals) -> str:
@@ -179,21 +194,27 @@ def beside(title: str, folder: pathlib.Path, python: str, paths: str, rounds: in
     with tempfile.TemporaryDirectory(prefix="rpt-bench-") as place:
         lanes = [lane(runner, folder, python, paths, pathlib.Path(place, "dump.json")) for runner in RUNNERS]
         timed = [lane for lane in lanes if lane.error is None]
+        pytests = lanes[0]
         for turn in range(rounds):
             first = turn % len(timed)
             for one in timed[first:] + timed[:first]:
-                one.walls.append(measure(f"({one.line}) || true", folder, one.env)["wall_s"])
-    print(f"\n### {title}\n\n| runner | wall s | of pytest | totals |\n|---|---|---|---|")
-    pytests = lanes[0]
+                if turn > 0 and one.first_s > SLOW * pytests.first_s:
+                    continue
+                one.samples.append(measure(f"({one.line}) || true", folder, one.env))
+        for one in timed:
+            one.memory_mb = measure(f"({one.line}) || true", folder, one.env, memory=True)["pss_mb"]
+    print(f"\n### {title}\n\n| runner | wall s | of pytest | CPU s | MB | totals |\n|---|---|---|---|---|---|")
     measured = []
     for one in lanes:
         name = one.name.replace("|", "\\|")
         if one.error is not None:
-            print(f"| {name} | | | none: {one.error.replace('|', ' ')} |")
+            print(f"| {name} | | | | | none: {one.error.replace('|', ' ')} |")
             continue
-        wall, ratio = statistics.median(one.walls), statistics.median(one.walls) / statistics.median(pytests.walls)
+        wall, ratio = one.median("wall_s"), one.median("wall_s") / pytests.median("wall_s")
         wrong = differences(one.totals, pytests.totals)
-        print(f"| {name} | {wall:.2f} | {ratio:.2f} | {f'**wrong**: {wrong}' if wrong else 'as pytest'} |")
+        once = " (once)" if len(one.samples) == 1 < rounds else ""
+        figures = f"{wall:.2f}{once} | {ratio:.2f} | {one.median('cpu_s'):.2f} | {one.memory_mb:.0f}"
+        print(f"| {name} | {figures} | {f'**wrong**: {wrong}' if wrong else 'as pytest'} |")
         measured.append((one.name, ratio, not wrong))
     sys.stdout.flush()
     return measured
