@@ -4,6 +4,62 @@
 import sys
 
 
+def _compiled(modules, folder):
+    """The modules' code: what an earlier process of this user and interpreter kept in `folder`,
+    which saves more time than all else of a start, or compiled now."""
+    import hashlib
+    import marshal
+    import os
+
+    def digest(*parts):
+        return hashlib.sha256("\0".join(parts).encode("utf-8")).hexdigest()
+
+    if folder is None:
+        return _compile(modules)
+    key = digest(sys.version, str(sys.flags.optimize), *(part for module in modules for part in module))
+    path = os.path.join(folder, "shim-" + key[:32])
+    try:
+        with open(path, "rb") as file:
+            status = os.fstat(file.fileno())
+            kept = file.read()
+        # What others may have written is never run.
+        is_own = status.st_uid == os.geteuid() and not status.st_mode & 0o022
+        if is_own and hashlib.sha256(kept[32:]).digest() == kept[:32]:
+            return marshal.loads(kept[32:])
+    except (OSError, EOFError, ValueError, TypeError):
+        pass
+    codes = _compile(modules)
+    content = marshal.dumps(codes)
+    unfinished = "%s.%d.new" % (path, os.getpid())
+    # Keeping is a saving, never a need.
+    try:
+        os.makedirs(folder, 0o700, exist_ok=True)
+        with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(hashlib.sha256(content).digest() + content)
+        os.replace(unfinished, path)
+        _prune(folder)
+    except OSError:
+        try:
+            os.unlink(unfinished)
+        except OSError:
+            pass
+    return codes
+
+
+def _compile(modules):
+    return [compile(source, "<rpt>/%s.py" % name, "exec") for name, source in modules]
+
+
+def _prune(folder):
+    """Only so many are kept, those written last: of interpreters and versions of rpt."""
+    import os
+
+    kept = [os.path.join(folder, name) for name in os.listdir(folder) if name.startswith("shim-")]
+    kept.sort(key=os.path.getmtime)
+    for path in kept[:-16]:
+        os.unlink(path)
+
+
 def _boot():
     import json
     import socket
@@ -36,11 +92,11 @@ def _boot():
     package = types.ModuleType("rpt_shim")
     package.__path__ = []
     sys.modules["rpt_shim"] = package
-    for name, source in boot["modules"]:
+    for (name, _), code in zip(boot["modules"], _compiled(boot["modules"], boot["kept"])):
         module = types.ModuleType("rpt_shim." + name)
         sys.modules["rpt_shim." + name] = module
         setattr(package, name, module)
-        exec(compile(source, "<rpt>/%s.py" % name, "exec"), module.__dict__)
+        exec(code, module.__dict__)
         if name == "keeper" and not boot["settings"]["terminal"]:
             module.keep(boot["settings"]["identity"] is not None)
         if name == "interpreter":

@@ -40,6 +40,16 @@ pub fn rootdir_option(rootdir: &str, cwd: &Path) -> String {
     }
 }
 
+/// Where what can be made again is kept for all projects of this user: `$XDG_CACHE_HOME/rpt`, else
+/// `~/.cache/rpt` (<https://specifications.freedesktop.org/basedir-spec/latest/>). `None`: nowhere, or
+/// where its name is no text.
+pub fn user_cache_folder() -> Option<PathBuf> {
+    let named = |name| std::env::var_os(name).map(PathBuf::from).filter(|folder| folder.is_absolute());
+    let folder = named("XDG_CACHE_HOME").or_else(|| named("HOME").map(|home| home.join(".cache")))?;
+    folder.to_str()?;
+    Some(folder.join("rpt"))
+}
+
 /// Where what can be made again is kept.
 pub fn cache_folder(rootdir: &Path) -> PathBuf {
     rootdir.join(FOLDER).join(CACHE)

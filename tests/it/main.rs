@@ -12,6 +12,7 @@ mod plain;
 mod plugins;
 mod process;
 mod project;
+mod start;
 mod suites;
 
 mod bad_input;

@@ -1,9 +1,12 @@
 //! Owns the shim's source, carried inside the binary, and the message that boots it.
 
+use std::path::PathBuf;
+
 use serde::Serialize;
 
 use super::control::Identity;
 use super::{Launch, Watch};
+use crate::project::user_cache_folder;
 
 /// The program given to `python -c`.
 pub(super) const BOOT: &str = include_str!("../../shim/boot.py");
@@ -47,6 +50,8 @@ const MODULES: [(&str, &str); 31] = [
 #[derive(Serialize)]
 pub(super) struct Boot<'a> {
     modules: [(&'static str, &'static str); MODULES.len()],
+    /// Where they are kept compiled.
+    kept: Option<PathBuf>,
     settings: Settings<'a>,
 }
 
@@ -84,5 +89,5 @@ pub(super) fn boot<'a>(launch: &Launch<'a>, began: f64, board: i32) -> Boot<'a> 
         terminal: launch.terminal,
         deals: launch.deals,
     };
-    Boot { modules: MODULES, settings }
+    Boot { modules: MODULES, kept: user_cache_folder(), settings }
 }
