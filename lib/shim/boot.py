@@ -1,7 +1,12 @@
 # Runs as `python -c`: receives the shim's modules over the control socket and
 # enters them. Kept to syntax that any Python 3 can read, so that an interpreter
 # that is too old is told so instead of failing with a syntax error.
+import os
 import sys
+
+# As the `pytest` command has it: its own folder first, not the current one, whatever lies there.
+if sys.path and sys.path[0] == "":
+    sys.path[0] = os.path.dirname(sys.executable)
 
 
 def _compiled(modules, folder):
@@ -9,7 +14,6 @@ def _compiled(modules, folder):
     which saves more time than all else of a start, or compiled now."""
     import hashlib
     import marshal
-    import os
 
     def digest(*parts):
         return hashlib.sha256("\0".join(parts).encode("utf-8")).hexdigest()
@@ -52,8 +56,6 @@ def _compile(modules):
 
 def _prune(folder):
     """Only so many are kept, those written last: of interpreters and versions of rpt."""
-    import os
-
     kept = [os.path.join(folder, name) for name in os.listdir(folder) if name.startswith("shim-")]
     kept.sort(key=os.path.getmtime)
     for path in kept[:-16]:

@@ -1,10 +1,16 @@
 # Runs as `python -c`: plain pytest with the arguments given, and writes what it reports of
 # each test to a file, one JSON array a line: the id, which of the tests of this id it is
 # (from 1), and rpt's PhaseReport.
-import json
+import os
 import sys
 
-import pytest
+# As the `pytest` command has it, not the current folder.
+if sys.path and sys.path[0] == "":
+    sys.path[0] = os.path.dirname(sys.executable)
+
+import json  # noqa: E402
+
+import pytest  # noqa: E402
 
 
 class Judge:

@@ -85,3 +85,12 @@ fn only_so_many_are_kept() {
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 17);
     assert!(folder.join("another's").exists());
 }
+
+#[test]
+fn modules_of_the_current_folder_are_not_the_standard_library_s() {
+    let (project, _) = project();
+    for name in ["hashlib", "json", "socket", "types"] {
+        project.write(&format!("{name}.py"), "raise SystemExit('of the project')\n");
+    }
+    run(&project);
+}

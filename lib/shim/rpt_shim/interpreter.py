@@ -25,12 +25,8 @@ def prepare(args: list[str], fail: Callable[[str], None]) -> None:
 
 
 def _look_like_pytest(args: list[str]) -> None:
-    """sys.argv and sys.path[0] as the `pytest` command has them: its own folder
-    first, not the current one, which `python -c` puts there."""
-    scripts = os.path.dirname(sys.executable)
-    command = os.path.join(scripts, "pytest")
+    """sys.argv as the `pytest` command has it."""
+    command = os.path.join(os.path.dirname(sys.executable), "pytest")
     sys.argv = [command, *args]
-    if sys.path and sys.path[0] == "":
-        sys.path[0] = scripts
     if os.path.exists(command):
         sys.modules["__main__"].__file__ = command
