@@ -8,9 +8,9 @@ import sys
 if sys.path and sys.path[0] == "":
     sys.path[0] = os.path.dirname(sys.executable)
 
-import json  # noqa: E402
+import json
 
-import pytest  # noqa: E402
+import pytest
 
 
 class Judge:
