@@ -11,6 +11,7 @@ use hashbrown::HashTable;
 use crate::cli::say;
 use crate::estimate::SetUp;
 use crate::history::{HistoryError, Store};
+use crate::location::Location;
 use crate::project;
 use crate::record::{Collection, Kind};
 use crate::stream::{self, Input, StreamError};
@@ -71,7 +72,7 @@ impl Summaries {
 #[derive(Debug, Default)]
 pub struct Known {
     /// Where it was looked for; `None` where the project has none.
-    pub store: Option<PathBuf>,
+    pub store: Option<Location>,
     /// What it holds; empty where there is none yet.
     pub summaries: Summaries,
     /// What shared fixtures cost.
@@ -80,12 +81,12 @@ pub struct Known {
 
 impl Known {
     /// The history in `store`; empty where there is none yet.
-    pub fn read(store: Option<PathBuf>) -> Result<Known, HistoryError> {
-        let Some(path) = store else {
+    pub fn read(store: Option<Location>) -> Result<Known, HistoryError> {
+        let Some(location) = store else {
             return Ok(Known::default());
         };
         let (mut summaries, mut set_up) = (Summaries::default(), SetUp::default());
-        match Store::open_to_read(&path) {
+        match Store::open_to_read(&location) {
             Err(HistoryError::Missing { .. }) => {}
             Err(error) => return Err(error),
             Ok(store) => {
@@ -96,13 +97,13 @@ impl Known {
                 set_up = store.set_up()?;
             }
         }
-        Ok(Known { summaries, set_up, store: Some(path) })
+        Ok(Known { summaries, set_up, store: Some(location) })
     }
 
     /// One line for people: which history this is.
     pub fn note(&self) -> String {
         let tests = self.summaries.len();
-        match self.store.as_deref().map(Path::display) {
+        match &self.store {
             None => "no history found".to_string(),
             Some(store) if tests == 0 => format!("{store}: no history there yet"),
             Some(store) => format!("{store}: history of {tests} tests"),
@@ -126,7 +127,7 @@ pub struct Work {
 /// The history of the current folder is read while records still come: with 100,000
 /// tests this halves the time. It is read again if the records turn out to come from
 /// another project.
-pub fn read<Args: clap::CommandFactory>(flag: Option<&Path>, wanted: bool) -> Result<Option<Work>, StreamError> {
+pub fn read<Args: clap::CommandFactory>(flag: Option<&Location>, wanted: bool) -> Result<Option<Work>, StreamError> {
     let stdin = std::io::stdin();
     if stdin.is_terminal() {
         say(Args::command().render_help().to_string().trim_end());
@@ -136,7 +137,7 @@ pub fn read<Args: clap::CommandFactory>(flag: Option<&Path>, wanted: bool) -> Re
         return Ok(Some(Work { input: stream::read_all(stdin.lock())?, known: Ok(Known::default()) }));
     }
     let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
-    let find = |rootdir: Option<&Path>| project::find_history(flag.map(Path::to_path_buf), rootdir, &cwd);
+    let find = |rootdir: Option<&Path>| project::find_history(flag.cloned(), rootdir, &cwd);
     let likely = find(None);
     std::thread::scope(|scope| {
         let early = scope.spawn(|| Known::read(likely.clone()));

@@ -14,6 +14,7 @@ pub mod interrupt;
 pub mod inventory;
 pub mod junit;
 pub mod link;
+pub mod location;
 pub mod order;
 pub mod outcome;
 pub mod project;

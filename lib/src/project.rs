@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::location::Location;
+
 /// The folder at rootdir.
 pub const FOLDER: &str = ".rpt";
 
@@ -18,16 +20,26 @@ pub const HISTORY_VARIABLE: &str = "RPT_HISTORY";
 /// The store that a reader should look at: the flag, else `RPT_HISTORY`, else the
 /// one of `rootdir_hint`, else the one of the nearest ancestor of `cwd` that has one.
 /// What the user named is returned whether it exists or not; the others exist.
-pub fn find_history(flag: Option<PathBuf>, rootdir_hint: Option<&Path>, cwd: &Path) -> Option<PathBuf> {
+pub fn find_history(flag: Option<Location>, rootdir_hint: Option<&Path>, cwd: &Path) -> Option<Location> {
     named(flag)
-        .or_else(|| rootdir_hint.map(default_in).filter(|store| store.exists()))
-        .or_else(|| cwd.ancestors().map(default_in).find(|store| store.exists()))
+        .or_else(|| rootdir_hint.map(local_history).filter(|store| store.exists()).map(Location::File))
+        .or_else(|| nearest_history(cwd).map(Location::File))
+}
+
+/// The store's file of the nearest ancestor of `cwd` that has one.
+pub fn nearest_history(cwd: &Path) -> Option<PathBuf> {
+    cwd.ancestors().map(local_history).find(|store| store.exists())
 }
 
 /// The store that a run at `rootdir` is recorded in: the flag, else `RPT_HISTORY`,
 /// else `rootdir/.rpt/history.db`.
-pub fn history_for_run(flag: Option<PathBuf>, rootdir: &Path) -> PathBuf {
-    named(flag).unwrap_or_else(|| default_in(rootdir))
+pub fn history_for_run(flag: Option<Location>, rootdir: &Path) -> Location {
+    named(flag).unwrap_or_else(|| Location::File(local_history(rootdir)))
+}
+
+/// The store's file of a project: also where a run lands whose server is away.
+pub fn local_history(rootdir: &Path) -> PathBuf {
+    rootdir.join(FOLDER).join(HISTORY)
 }
 
 /// pytest's option that makes `rootdir` its root for a process started in `cwd`.
@@ -71,12 +83,9 @@ pub fn make_cache_folder(rootdir: &Path) -> std::io::Result<PathBuf> {
     Ok(folder)
 }
 
-fn named(flag: Option<PathBuf>) -> Option<PathBuf> {
-    flag.or_else(|| std::env::var_os(HISTORY_VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from))
-}
-
-fn default_in(folder: &Path) -> PathBuf {
-    folder.join(FOLDER).join(HISTORY)
+/// What the flag names, else `RPT_HISTORY`.
+pub fn named(flag: Option<Location>) -> Option<Location> {
+    flag.or_else(|| std::env::var_os(HISTORY_VARIABLE).filter(|value| !value.is_empty()).map(Location::from))
 }
 
 #[cfg(test)]
@@ -89,11 +98,13 @@ mod tests {
         let (outer, inner) = (root.path().join("a"), root.path().join("a/b/c"));
         std::fs::create_dir_all(&inner).unwrap();
         std::fs::create_dir_all(outer.join(FOLDER)).unwrap();
-        std::fs::write(default_in(&outer), "").unwrap();
-        assert_eq!(find_history(None, None, &inner), Some(default_in(&outer)));
-        assert_eq!(find_history(None, Some(&inner), &inner), Some(default_in(&outer)));
-        assert_eq!(find_history(Some("x.db".into()), None, &inner), Some("x.db".into()));
-        assert_eq!(history_for_run(None, &inner), default_in(&inner));
+        std::fs::write(local_history(&outer), "").unwrap();
+        let nearest = Location::File(local_history(&outer));
+        assert_eq!(find_history(None, None, &inner), Some(nearest.clone()));
+        assert_eq!(find_history(None, Some(&inner), &inner), Some(nearest));
+        let named = Location::File("x.db".into());
+        assert_eq!(find_history(Some(named.clone()), None, &inner), Some(named));
+        assert_eq!(history_for_run(None, &inner), Location::File(local_history(&inner)));
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! --help of every program and subcommand, as somebody reads it who has never seen it: what is
 //! read and written, examples that work as they stand, exit codes; on 80 columns.
 
+use std::sync::LazyLock;
+
+use crate::postgres;
 use crate::project::Project;
 
 const PROGRAMS: [&str; 6] = ["rpt-collect", "rpt-order", "rpt-shard", "rpt-run", "rpt-history", "rpt-serve"];
@@ -109,6 +112,9 @@ fn run_examples(program: &str) {
     project.assert_no_process_left();
 }
 
+/// The database that examples call postgres://db.example/team.
+static TEAM: LazyLock<String> = LazyLock::new(postgres::database);
+
 /// The example with what only this project knows: ids of its runs, a day that has not passed, the
 /// streams that `merge` and `record` mean. No debugger waits for somebody.
 fn in_this_project(project: &Project, words: &[String], example: &str) -> String {
@@ -124,6 +130,11 @@ fn in_this_project(project: &Project, words: &[String], example: &str) -> String
         .replace("--idle-timeout 3600", "--idle-timeout 30")
         .replace("shard-*.jsonl", results)
         .replace(" --pdb", "");
+    for shown in ["postgres://keeper@db.example/team", "postgres://db.example/team"] {
+        if line.contains(shown) {
+            line = line.replace(shown, &TEAM);
+        }
+    }
     for (run, shown) in ["81d2", "3f9a0c"].into_iter().enumerate() {
         if line.contains(shown) {
             line = line.replace(shown, &digits(run));

@@ -1,4 +1,5 @@
-//! rpt-history end to end: streams recorded from a pipe, and every question asked of them.
+//! rpt-history end to end: streams recorded from a pipe, and every question asked of them, over both
+//! kinds of store: a file and a database of a real PostgreSQL server.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -6,21 +7,52 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
-/// A folder with a store in it, and the binary that uses it.
-struct History {
-    root: tempfile::TempDir,
+use crate::postgres;
+
+/// The two kinds of store.
+#[derive(Clone, Copy)]
+enum Kind {
+    File,
+    Server,
+}
+
+/// Each of these tests twice, as `file::...` and `server::...`.
+macro_rules! over_both_kinds {
+    ($($test:ident)*) => {
+        mod file {
+            $(#[test] fn $test() { super::$test(super::Kind::File); })*
+        }
+        mod server {
+            $(#[test] fn $test() { super::$test(super::Kind::Server); })*
+        }
+    };
+}
+
+/// A folder with a store in it, or one that a server has, and the binary that uses it.
+pub(crate) struct History {
+    pub(crate) root: tempfile::TempDir,
+    /// The URL of a store that a server has.
+    pub(crate) server: Option<String>,
 }
 
 impl History {
-    fn new() -> History {
-        History { root: tempfile::tempdir().unwrap() }
+    pub(crate) fn new() -> History {
+        History::on(Kind::File)
     }
 
-    fn store(&self) -> PathBuf {
+    fn on(kind: Kind) -> History {
+        let server = match kind {
+            Kind::File => None,
+            Kind::Server => Some(postgres::database()),
+        };
+        History { root: tempfile::tempdir().unwrap(), server }
+    }
+
+    pub(crate) fn store(&self) -> PathBuf {
         self.root.path().join(".rpt/history.db")
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         // Test programs are one folder below the binaries.
         let tests = std::env::current_exe().unwrap();
         let binary = tests.parent().unwrap().parent().unwrap().join("rpt-history");
@@ -29,10 +61,11 @@ impl History {
         for variable in ["RPT_HISTORY", "RPT_FORMAT", "NO_COLOR", "FORCE_COLOR"] {
             command.env_remove(variable);
         }
+        command.envs(self.server.iter().map(|url| ("RPT_HISTORY", url)));
         command
     }
 
-    fn run(&self, args: &[&str], input: &[u8]) -> Output {
+    pub(crate) fn run(&self, args: &[&str], input: &[u8]) -> Output {
         let mut child =
             self.command(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
@@ -47,7 +80,7 @@ impl History {
     }
 
     /// stdout of a command that must succeed and say nothing on stderr.
-    fn ok(&self, args: &[&str], input: &[u8]) -> String {
+    pub(crate) fn ok(&self, args: &[&str], input: &[u8]) -> String {
         let output = self.run(args, input);
         assert_eq!(text(&output.stderr), "", "{args:?}");
         assert_eq!(output.status.code(), Some(0), "{args:?}");
@@ -55,27 +88,27 @@ impl History {
     }
 
     /// The records a command writes.
-    fn records(&self, args: &[&str]) -> Vec<Value> {
+    pub(crate) fn records(&self, args: &[&str]) -> Vec<Value> {
         self.ok(args, b"").lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    fn record(&self, stream: &str) {
+    pub(crate) fn record(&self, stream: &str) {
         self.ok(&["record"], stream.as_bytes());
     }
 
     /// stderr and exit code of a command that fails.
-    fn fails(&self, args: &[&str], input: &[u8]) -> (String, i32) {
+    pub(crate) fn fails(&self, args: &[&str], input: &[u8]) -> (String, i32) {
         let output = self.run(args, input);
         (text(&output.stderr), output.status.code().unwrap())
     }
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
 /// A run that began `start` seconds after the epoch; each test is `id outcome ms message`.
-fn stream(start: u32, tests: &[(&str, &str, f64, Option<&str>)]) -> String {
+pub(crate) fn stream(start: u32, tests: &[(&str, &str, f64, Option<&str>)]) -> String {
     let mut lines = String::new();
     for (id, outcome, milliseconds, message) in tests {
         let record = json!({"type": "result", "node_id": id, "outcome": outcome, "duration_ms": milliseconds,
@@ -90,8 +123,8 @@ fn stream(start: u32, tests: &[(&str, &str, f64, Option<&str>)]) -> String {
 }
 
 /// Three runs: `a` passes, `b` is flaky, `c[1]` began to fail in the second run, `s` is skipped.
-fn three_runs() -> History {
-    let history = History::new();
+fn three_runs(kind: Kind) -> History {
+    let history = History::on(kind);
     for (start, b, c) in [(100, "passed", "passed"), (200, "failed", "error"), (300, "passed", "failed")] {
         let message = |outcome| (outcome != "passed").then_some("E   boom");
         history.record(&stream(
@@ -107,10 +140,27 @@ fn three_runs() -> History {
     history
 }
 
-#[test]
-fn a_stream_passes_through_byte_for_byte_and_is_recorded() {
+over_both_kinds! {
+    a_stream_passes_through_byte_for_byte_and_is_recorded
+    the_same_stream_twice_is_one_run
+    streams_in_files_are_recorded_each_for_itself
+    streams_without_an_end_and_without_sense
+    summary_counts_as_documented
+    show_tells_the_whole_story
+    flaky_failing_and_slow_tests
+    verdicts_with_their_evidence
+    two_runs_compared
+    care_of_the_store
+    runs_move_from_store_to_store
+    a_file_that_cannot_be_read_does_not_stop_the_others
+    msgpack_holds_what_json_holds
+    a_recorder_killed_at_any_moment_leaves_a_sound_store
+    a_reader_that_goes_away_ends_it_quietly
+}
+
+fn a_stream_passes_through_byte_for_byte_and_is_recorded(kind: Kind) {
     for msgpack in [false, true] {
-        let history = History::new();
+        let history = History::on(kind);
         let lines = stream(1, &[("t.py::a\u{1b}[", "passed", 1.0, None), ("t.py::\nb", "failed", 1.0, Some("\0"))]);
         let mut bytes = Vec::new();
         if msgpack {
@@ -138,9 +188,8 @@ fn a_stream_passes_through_byte_for_byte_and_is_recorded() {
     }
 }
 
-#[test]
-fn the_same_stream_twice_is_one_run() {
-    let history = History::new();
+fn the_same_stream_twice_is_one_run(kind: Kind) {
+    let history = History::on(kind);
     let stream = stream(5, &[("t.py::a", "failed", 1.0, Some("boom"))]);
     history.record(&stream);
     let before = history.records(&["summary"]);
@@ -149,9 +198,8 @@ fn the_same_stream_twice_is_one_run() {
     assert_eq!(history.records(&["summary"]), before);
 }
 
-#[test]
-fn streams_in_files_are_recorded_each_for_itself() {
-    let history = History::new();
+fn streams_in_files_are_recorded_each_for_itself(kind: Kind) {
+    let history = History::on(kind);
     let write = |name: &str, text: &str| std::fs::write(history.root.path().join(name), text).unwrap();
     let whole = stream(1, &[("t.py::a", "passed", 1.0, None)]);
     let cut = stream(2, &[("t.py::b", "passed", 1.0, None)]);
@@ -175,9 +223,8 @@ fn streams_in_files_are_recorded_each_for_itself() {
     assert_eq!((exit, stderr.lines().count()), (4, 1), "{stderr}");
 }
 
-#[test]
-fn streams_without_an_end_and_without_sense() {
-    let history = History::new();
+fn streams_without_an_end_and_without_sense(kind: Kind) {
+    let history = History::on(kind);
     let whole = stream(5, &[("t.py::a", "passed", 1.0, None), ("t.py::b", "passed", 1.0, None)]);
     let (first, _) = whole.split_once('\n').unwrap();
     let output = history.run(&["record"], first.as_bytes());
@@ -206,9 +253,8 @@ fn streams_without_an_end_and_without_sense() {
     assert_eq!(history.records(&["check"])[0]["results"], json!(2));
 }
 
-#[test]
-fn summary_counts_as_documented() {
-    let history = three_runs();
+fn summary_counts_as_documented(kind: Kind) {
+    let history = three_runs(kind);
     let all = history.records(&["summary"]);
     assert_eq!(all.len(), 4);
     assert_eq!(
@@ -228,9 +274,8 @@ fn summary_counts_as_documented() {
     assert_eq!(history.records(&["runs", "--branch", "none"]).len(), 0);
 }
 
-#[test]
-fn show_tells_the_whole_story() {
-    let history = three_runs();
+fn show_tells_the_whole_story(kind: Kind) {
+    let history = three_runs(kind);
     let told = &history.records(&["show", "t.py::c[1]"])[0];
     let outcomes: Vec<_> = told["results"].as_array().unwrap().iter().map(|step| step["outcome"].clone()).collect();
     assert_eq!(outcomes, ["passed", "error", "failed"]);
@@ -242,9 +287,8 @@ fn show_tells_the_whole_story() {
     assert!(!history.ok(&["show", "t.py", "--format", "text"], b"").contains('\x1b'));
 }
 
-#[test]
-fn flaky_failing_and_slow_tests() {
-    let history = three_runs();
+fn flaky_failing_and_slow_tests(kind: Kind) {
+    let history = three_runs(kind);
     assert_eq!(history.ok(&["flaky", "--format", "ids"], b""), "t.py::c[1]\nt.py::b\n");
     assert_eq!(history.ok(&["slowest", "--top", "2", "--format", "ids"], b""), "t.py::c[1]\nt.py::b\n");
     let failures = history.records(&["failures"]);
@@ -258,9 +302,8 @@ fn flaky_failing_and_slow_tests() {
     assert!(history.ok(&["failures", "--format", "text"], b"").contains("t.py::c[1]"));
 }
 
-#[test]
-fn verdicts_with_their_evidence() {
-    let history = History::new();
+fn verdicts_with_their_evidence(kind: Kind) {
+    let history = History::on(kind);
     // Twelve clean runs, each on its own commit but for the sixth and seventh.
     for run in 0..12 {
         let flaky = if run == 5 { "failed" } else { "passed" };
@@ -301,9 +344,8 @@ fn verdicts_with_their_evidence() {
     assert!(why.starts_with("t.py::flaky: flaky\n"), "{why}");
 }
 
-#[test]
-fn two_runs_compared() {
-    let history = three_runs();
+fn two_runs_compared(kind: Kind) {
+    let history = three_runs(kind);
     let changes = |before: &str, after: &str| -> Vec<(String, String)> {
         let told = history.records(&["compare", before, after]);
         let text = |row: &Value, field: &str| row[field].as_str().unwrap().to_string();
@@ -327,9 +369,8 @@ fn two_runs_compared() {
     }
 }
 
-#[test]
-fn care_of_the_store() {
-    let history = three_runs();
+fn care_of_the_store(kind: Kind) {
+    let history = three_runs(kind);
     assert_eq!(
         history.records(&["check"])[0],
         json!({"type": "check", "runs": 3, "results": 12, "tests": 4, "problems": []})
@@ -347,11 +388,10 @@ fn care_of_the_store() {
     assert_eq!(history.records(&["summary"]).len(), 0);
 }
 
-#[test]
-fn runs_move_from_store_to_store() {
-    let history = three_runs();
+fn runs_move_from_store_to_store(kind: Kind) {
+    let history = three_runs(kind);
     let exported = history.ok(&["export"], b"");
-    let other = History::new();
+    let other = History::on(kind);
     let file = other.root.path().join("runs é.jsonl");
     std::fs::write(&file, &exported).unwrap();
     let file = file.to_str().unwrap();
@@ -398,9 +438,8 @@ fn shards_become_one_verdict() {
     assert!(!history.store().exists());
 }
 
-#[test]
-fn a_file_that_cannot_be_read_does_not_stop_the_others() {
-    let history = History::new();
+fn a_file_that_cannot_be_read_does_not_stop_the_others(kind: Kind) {
+    let history = History::on(kind);
     let path = |name: &str, text: &str| {
         std::fs::write(history.root.path().join(name), text).unwrap();
         name.to_string()
@@ -417,9 +456,8 @@ fn a_file_that_cannot_be_read_does_not_stop_the_others() {
     assert_eq!(history.ok(&["summary", "--format", "ids"], b""), "t.py::a\n");
 }
 
-#[test]
-fn msgpack_holds_what_json_holds() {
-    let history = three_runs();
+fn msgpack_holds_what_json_holds(kind: Kind) {
+    let history = three_runs(kind);
     for args in [&["runs"][..], &["summary"], &["show", "t.py::b"]] {
         let output = history.run(&[args, &["--format", "msgpack"]].concat(), b"");
         let mut bytes = output.stdout.as_slice();
@@ -433,7 +471,7 @@ fn msgpack_holds_what_json_holds() {
 
 #[test]
 fn what_is_not_there_is_said_in_one_line() {
-    let history = three_runs();
+    let history = three_runs(Kind::File);
     let elsewhere = History::new();
     std::fs::write(elsewhere.root.path().join("text.db"), "no database, but some text").unwrap();
     std::fs::create_dir(elsewhere.root.path().join("folder")).unwrap();
@@ -464,9 +502,8 @@ fn a_store_that_cannot_be_used_is_an_error_of_record() {
     assert!(stderr.contains("this run is not remembered"), "{stderr}");
 }
 
-#[test]
-fn a_recorder_killed_at_any_moment_leaves_a_sound_store() {
-    let history = History::new();
+fn a_recorder_killed_at_any_moment_leaves_a_sound_store(kind: Kind) {
+    let history = History::on(kind);
     for number in 0..8_u32 {
         let mut child = history.command(&["record"]).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
@@ -500,9 +537,8 @@ fn a_recorder_killed_at_any_moment_leaves_a_sound_store() {
     }
 }
 
-#[test]
-fn a_reader_that_goes_away_ends_it_quietly() {
-    let history = three_runs();
+fn a_reader_that_goes_away_ends_it_quietly(kind: Kind) {
+    let history = three_runs(kind);
     let mut child = history.command(&["summary"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
@@ -511,7 +547,7 @@ fn a_reader_that_goes_away_ends_it_quietly() {
 
 #[test]
 fn the_store_is_found_from_a_folder_below() {
-    let history = three_runs();
+    let history = three_runs(Kind::File);
     let below = history.root.path().join("x/y");
     std::fs::create_dir_all(&below).unwrap();
     let output = history.command(&["runs"]).current_dir(&below).output().unwrap();

@@ -9,6 +9,7 @@ use rpt::history::import::Format as ImportFormat;
 use rpt::history::select::{RunFilter, TestFilter, moment};
 use rpt::history::upkeep::Prune;
 use rpt::junit::Family;
+use rpt::location::Location;
 
 /// Remembers runs and answers questions about them.
 ///
@@ -38,9 +39,10 @@ merge ends with the verdict over the shards: see rpt-history merge --help.";
 
 #[derive(ClapArgs, Debug)]
 pub(crate) struct Common {
-    /// The history's file [default: $RPT_HISTORY, else the nearest .rpt/history.db here or above]
-    #[arg(long, global = true, value_name = "FILE")]
-    pub(crate) history: Option<PathBuf>,
+    /// The history: a file, or postgres://HOST/DATABASE [default: $RPT_HISTORY, else the nearest
+    /// .rpt/history.db here or above]
+    #[arg(long, global = true, value_name = "FILE|URL")]
+    pub(crate) history: Option<Location>,
     /// The form of the output [default: RPT_FORMAT, else text on a terminal, json into a pipe]
     #[arg(long, global = true, value_enum)]
     pub(crate) format: Option<Format>,
@@ -225,6 +227,42 @@ pub(crate) enum Command {
         #[command(flatten)]
         tests: TestChoice,
     },
+    /// Bring the runs of the local file to a server; runs that it has are left alone
+    ///
+    /// Reads .rpt/history.db, where runs also land whose server was away, writes into the server that
+    /// --history or RPT_HISTORY names, and writes one record of what came of it to stdout. What a run
+    /// that lost its server left there is made whole. Nothing is taken out of the file.
+    #[command(after_help = "Examples:
+  rpt-history push --history postgres://db.example/team
+  RPT_HISTORY=postgres://db.example/team rpt-history push --since 7d")]
+    Push {
+        /// The local file [default: the nearest .rpt/history.db here or above]
+        #[arg(long, value_name = "FILE")]
+        local: Option<PathBuf>,
+        #[command(flatten)]
+        runs: RunChoice,
+    },
+    /// Bring the runs of a server into the local file; runs that it has are left alone
+    ///
+    /// Reads the server that --history or RPT_HISTORY names, writes into .rpt/history.db (which is made
+    /// where there is none), and writes one record of what came of it to stdout.
+    #[command(after_help = "Examples:
+  rpt-history pull --history postgres://db.example/team --last 50
+  rpt-history pull --history postgres://db.example/team --branch main --local main.db")]
+    Pull {
+        /// The local file [default: the nearest .rpt/history.db here or above, else here]
+        #[arg(long, value_name = "FILE")]
+        local: Option<PathBuf>,
+        #[command(flatten)]
+        runs: RunChoice,
+    },
+    /// Make the tables of a new history, or bring those of an older rpt up to date
+    ///
+    /// Writes the history and one record to stdout. Whatever writes to a history does this by itself; on
+    /// a server where others may not change tables their owner runs it.
+    #[command(after_help = "Example:
+  rpt-history migrate --history postgres://keeper@db.example/team")]
+    Migrate,
     /// One verdict over the shards of a run: totals, and the worst of their exit codes
     ///
     /// Reads the files, no history, and writes one record to stdout. Each SHARD is the file of one
@@ -334,7 +372,7 @@ pub(crate) struct RunChoice {
 impl RunChoice {
     pub(crate) fn filter(self) -> Result<RunFilter, Fault> {
         let since_us = self.since.map(|text| parsed("--since", &text)).transpose()?;
-        Ok(RunFilter { since_us, last: self.last, branch: self.branch })
+        Ok(RunFilter { since_us, last: self.last, branch: self.branch, ..RunFilter::default() })
     }
 }
 

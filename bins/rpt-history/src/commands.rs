@@ -13,8 +13,9 @@ use rpt::history::select::{RunFilter, TestFilter};
 use rpt::history::show::TrailRow;
 use rpt::history::upkeep::{Prune, Vacuumed};
 use rpt::history::verdicts::Listed;
-use rpt::history::{HistoryError, Run, Store};
-use rpt::project::find_history;
+use rpt::history::{HistoryError, Run, ServerFault, Store};
+use rpt::location::Location;
+use rpt::project::{find_history, history_for_run};
 use rpt::stream::Form;
 
 use crate::args::{Common, RunChoice, TestChoice};
@@ -29,14 +30,10 @@ pub(crate) fn open(common: &Common) -> anyhow::Result<Store> {
 
 /// The same, to change it. It must exist: nothing is made for a command that takes out.
 fn open_to_change(common: &Common) -> anyhow::Result<Store> {
-    let path = path(common)?;
-    if !path.exists() {
-        return Err(HistoryError::Missing { path }.into());
-    }
-    Ok(Store::open(&path)?)
+    Ok(Store::open_to_change(&path(common)?)?)
 }
 
-fn path(common: &Common) -> anyhow::Result<std::path::PathBuf> {
+fn path(common: &Common) -> anyhow::Result<Location> {
     let cwd = std::env::current_dir().context("the current folder")?;
     find_history(common.history.clone(), None, &cwd).ok_or_else(|| {
         Fault::usage("no .rpt/history.db here or above: run rpt-run first, or name one with --history").into()
@@ -45,8 +42,10 @@ fn path(common: &Common) -> anyhow::Result<std::path::PathBuf> {
 
 /// What the user can put right is exit 4; anything else stays as it is.
 pub(crate) fn with_exit_code(error: anyhow::Error) -> anyhow::Error {
-    let theirs = matches!(error.downcast_ref(), Some(HistoryError::Missing { .. }))
-        || matches!(error.downcast_ref(), Some(ImportError::Malformed(_) | ImportError::Stream(_)))
+    let theirs = matches!(
+        error.downcast_ref(),
+        Some(HistoryError::Missing { .. } | HistoryError::Server { reason: ServerFault::Setting(_), .. })
+    ) || matches!(error.downcast_ref(), Some(ImportError::Malformed(_) | ImportError::Stream(_)))
         || matches!(error.downcast_ref(), Some(OutputError::NoIds | OutputError::UnwritableId(_)));
     if theirs { Fault::usage(format!("{error:#}")).into() } else { error }
 }
@@ -135,4 +134,23 @@ pub(crate) fn vacuum(common: &Common, mut output: Stdouts) -> anyhow::Result<Exi
     output.one(&Vacuumed { bytes_before, bytes_after }, None, &text)?;
     output.out.flush()?;
     Ok(Exit::Ok)
+}
+
+pub(crate) fn migrate(common: &Common, mut output: Stdouts) -> anyhow::Result<Exit> {
+    let cwd = std::env::current_dir().context("the current folder")?;
+    let location = find_history(common.history.clone(), None, &cwd)
+        .unwrap_or_else(|| history_for_run(common.history.clone(), &cwd));
+    drop(Store::open(&location)?);
+    let migrated = Migrated { history: location.to_string() };
+    output.one(&migrated, None, &format!("{location}: up to date\n"))?;
+    output.out.flush()?;
+    Ok(Exit::Ok)
+}
+
+/// What migrate writes.
+#[derive(serde::Serialize)]
+#[serde(tag = "type", rename = "migrated")]
+struct Migrated {
+    /// Which history is up to date.
+    history: String,
 }

@@ -53,6 +53,9 @@ fn run(Args { command, common }: Args) -> anyhow::Result<Exit> {
         }
         Command::Import { files, from } => return transfer::import(&common, output, &files, from),
         Command::Export { to, runs, tests } => return transfer::export(&common, output, to, runs, tests),
+        Command::Push { local, runs } => return transfer::push(&common, output, local, runs),
+        Command::Pull { local, runs } => return transfer::pull(&common, output, local, runs),
+        Command::Migrate => return commands::migrate(&common, output),
         Command::Merge { shards, junit, junit_family } => {
             return transfer::merge(&common, output, &shards, junit.as_deref(), junit_family);
         }

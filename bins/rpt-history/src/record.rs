@@ -8,15 +8,15 @@ use anyhow::Context;
 use rpt::cli::{Fault, exit_of, one_line, say};
 use rpt::exit::Exit;
 use rpt::history::rows::Recorded;
-use rpt::history::{IngestError, Ingested, RunHead, Tee, record_stream};
-use rpt::project::{find_history, history_for_run};
+use rpt::history::{IngestError, Ingested, Kept, RunHead, Tee, record_stream};
+use rpt::project::{find_history, history_for_run, local_history, nearest_history};
 
 use crate::args::Common;
 use crate::commands::Stdouts;
 
 /// Where runs are recorded, and what is known of them beforehand.
 struct Place {
-    store: PathBuf,
+    kept: Kept,
     head: RunHead,
 }
 
@@ -25,7 +25,8 @@ pub(crate) fn record(common: &Common, mut output: Stdouts, files: &[PathBuf], te
     let cwd = std::env::current_dir().context("the current folder")?;
     let store = find_history(common.history.clone(), None, &cwd)
         .unwrap_or_else(|| history_for_run(common.history.clone(), &cwd));
-    let place = Place { store, head: RunHead::of_checkout(&cwd) };
+    let local = nearest_history(&cwd).unwrap_or_else(|| local_history(&cwd));
+    let place = Place { kept: Kept { store, local }, head: RunHead::of_checkout(&cwd) };
     if files.is_empty() {
         return record_stdin(&place, output, tee);
     }
@@ -77,7 +78,7 @@ fn record_file(place: &Place, output: &mut Stdouts, path: &Path) -> anyhow::Resu
 
 impl Place {
     fn record(&self, source: impl Read) -> Ingested {
-        record_stream(source, &self.store, &self.head)
+        record_stream(source, &self.kept, &self.head)
     }
 }
 

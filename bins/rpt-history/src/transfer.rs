@@ -1,16 +1,19 @@
-//! Owns `import`, `export` and `merge`: which files, and what people are told.
+//! Owns `import`, `export`, `push`, `pull` and `merge`: which files and stores, and what people are told.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
 use rpt::cli::{Fault, one_line, say};
 use rpt::exit::Exit;
 use rpt::history::Store;
-use rpt::history::import::{Format, ImportError, Imported, import as bring_in, import_file};
+use rpt::history::import::{Format, ImportError, Imported, copy_runs, import as bring_in, import_file};
 use rpt::history::merge::merge as merge_shards;
+use rpt::history::select::RunFilter;
 use rpt::junit::{Family, JunitFile, Suite};
-use rpt::project::{find_history, history_for_run};
+use rpt::location::Location;
+use rpt::project::{find_history, history_for_run, local_history, named, nearest_history};
 use rpt::stream::{Form, OutputForm};
 
 use crate::args::{Common, ExportFormat, RunChoice, TestChoice};
@@ -65,6 +68,55 @@ fn bring_in_file(
         return bring_in(store, std::io::stdin().lock(), format, now_us, imported);
     }
     import_file(store, path, format, imported)
+}
+
+/// Brings runs from the local file to the server.
+pub(crate) fn push(common: &Common, output: Stdouts, local: Option<PathBuf>, runs: RunChoice) -> anyhow::Result<Exit> {
+    let (server, runs) = (server(common, "push")?, runs.filter()?);
+    let local = local.map_or_else(nearest_local, |local| Ok(Some(local)))?;
+    let local = local.ok_or_else(|| Fault::usage("no .rpt/history.db here or above: name the file with --local"))?;
+    let local = Store::open_to_read(&local)?;
+    move_runs(output, &local, &mut Store::open(&server)?, &runs)
+}
+
+/// Brings runs from the server into the local file.
+pub(crate) fn pull(common: &Common, output: Stdouts, local: Option<PathBuf>, runs: RunChoice) -> anyhow::Result<Exit> {
+    let (server, runs) = (server(common, "pull")?, runs.filter()?);
+    let server = Store::open_to_read(&server)?;
+    let local = match local.map_or_else(nearest_local, |local| Ok(Some(local)))? {
+        Some(local) => local,
+        None => local_history(&std::env::current_dir().context("the current folder")?),
+    };
+    move_runs(output, &server, &mut Store::open(&local)?, &runs)
+}
+
+/// The server that is named.
+fn server(common: &Common, command: &str) -> Result<Location, Fault> {
+    let named = named(common.history.clone()).filter(|location| location.file().is_none());
+    named.ok_or_else(|| {
+        Fault::usage(format!("{command}: name the server with --history postgres://HOST/DATABASE or RPT_HISTORY"))
+    })
+}
+
+fn nearest_local() -> anyhow::Result<Option<PathBuf>> {
+    Ok(nearest_history(&std::env::current_dir().context("the current folder")?))
+}
+
+/// Copies runs; what is moved stands on stderr of a terminal while it goes on.
+fn move_runs(mut output: Stdouts, from: &Store, to: &mut Store, runs: &RunFilter) -> anyhow::Result<Exit> {
+    let bar = ProgressBar::new(0).with_style(ProgressStyle::with_template("{pos} of {len} runs {wide_bar} {eta}")?);
+    let mut moved = Imported::default();
+    let copied = copy_runs(to, from, runs, &mut moved, |done, all| {
+        bar.set_length(all);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    copied?;
+    let text =
+        format!("{} runs with {} results moved; {} runs were there\n", moved.runs, moved.results, moved.already_there);
+    output.one(&moved, None, &text)?;
+    output.out.flush()?;
+    Ok(Exit::Ok)
 }
 
 /// Writes runs to stdout.

@@ -1,10 +1,10 @@
 //! Owns the command line of rpt-order.
 
-use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
 use rpt::cli::{Format, say};
+use rpt::location::Location;
 use rpt::order::Strategy;
 use rpt::unit::Keep;
 
@@ -38,8 +38,8 @@ pub(crate) struct Args {
     pub(crate) eval: bool,
 
     /// The history to read [default: $RPT_HISTORY, else .rpt/history.db at rootdir or above the current folder].
-    #[arg(long, value_name = "FILE")]
-    pub(crate) history: Option<PathBuf>,
+    #[arg(long, value_name = "FILE|URL")]
+    pub(crate) history: Option<Location>,
 
     /// The output's form [default: the input's own; text on a terminal].
     #[arg(long, value_enum)]

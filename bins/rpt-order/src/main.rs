@@ -25,7 +25,7 @@ fn run(args: Args) -> Result<Exit> {
         return replay::evaluate(&args);
     }
     let wanted = args.by.needs_history() || args.explain || args.verbose;
-    let Some(Work { input, known }) = filter::read::<Args>(args.history.as_deref(), wanted)? else {
+    let Some(Work { input, known }) = filter::read::<Args>(args.history.as_ref(), wanted)? else {
         return Ok(Exit::Usage);
     };
     // An order only helps: a history that cannot be read costs it, not the tests.

@@ -1,9 +1,8 @@
 //! Owns the command line of rpt-run.
 
-use std::path::PathBuf;
-
 use clap::Parser;
 use rpt::cli::{Color, Format, PytestArgs};
+use rpt::location::Location;
 use rpt::run::{CollectIn, Exec, Replay, RunOptions, Workers};
 use rpt::server::Protocol;
 
@@ -58,8 +57,8 @@ pub(crate) struct Args {
     #[arg(long)]
     continue_on_collection_errors: bool,
     /// The store to record the run in [default: RPT_HISTORY, else .rpt/history.db at pytest's rootdir]
-    #[arg(long, value_name = "FILE", conflicts_with = "no_history")]
-    history: Option<PathBuf>,
+    #[arg(long, value_name = "FILE|URL", conflicts_with = "no_history")]
+    history: Option<Location>,
     /// Make a recorded run again: the same tests on the same workers in the same order, with its
     /// options, seeds and variables; RUN is the begin of a run_id, latest or latest~N
     #[arg(long, value_name = "RUN", conflicts_with_all = ["paths", "workers", "exec", "pytest_args", "keyword", "marker"])]

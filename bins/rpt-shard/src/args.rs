@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use rpt::cli::Format;
+use rpt::location::Location;
 use rpt::shard::Strategy;
 use rpt::unit::Keep;
 
@@ -63,8 +64,8 @@ pub(crate) struct Args {
     pub(crate) check: Vec<PathBuf>,
 
     /// The history to read [default: $RPT_HISTORY, else .rpt/history.db at rootdir or above the current folder].
-    #[arg(long, value_name = "FILE")]
-    pub(crate) history: Option<PathBuf>,
+    #[arg(long, value_name = "FILE|URL")]
+    pub(crate) history: Option<Location>,
 
     /// The output's form [default: the input's own; text on a terminal].
     #[arg(long, value_enum)]

@@ -27,7 +27,7 @@ fn run(args: Args) -> Result<Exit> {
         return proof::check(&args.check);
     }
     let asked = Asked::of(&args)?;
-    let Some(Work { input, known }) = filter::read::<Args>(args.history.as_deref(), true)? else {
+    let Some(Work { input, known }) = filter::read::<Args>(args.history.as_ref(), true)? else {
         return Ok(Exit::Usage);
     };
     let mut known = planning::usable(&args, known)?;

@@ -41,6 +41,13 @@ pub(super) struct CanonicalResult<'a> {
     pub(super) when: Option<Phase>,
 }
 
+impl CanonicalResult<'_> {
+    /// The hash of its line.
+    pub(super) fn digest(&self) -> [u8; 32] {
+        Sha256::digest(json(self)).into()
+    }
+}
+
 #[derive(Serialize)]
 struct CanonicalHead<'a> {
     args: &'a [String],
@@ -83,7 +90,7 @@ impl RunHasher {
     }
 
     pub(super) fn push_canonical(&mut self, result: &CanonicalResult) {
-        self.digests.push(Sha256::digest(json(result)).into());
+        self.digests.push(result.digest());
     }
 
     /// The run's id: `sha256:` and 64 hex digits.

@@ -1,14 +1,16 @@
 //! Owns what changed from one run to another.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use serde::Serialize;
 
-use super::append::outcome_at;
 use super::rows::{Row, milliseconds};
+use super::runs::tests_matching;
 use super::select::TestFilter;
 use super::store::Store;
 use super::table::{Cell, Column, Tone, duration};
+use super::tables::{ALL_TESTS, Tables};
 use super::{HistoryError, Run};
 use crate::flaky::Counts;
 use crate::outcome::Outcome;
@@ -53,35 +55,36 @@ impl Store {
     /// The tests that changed from `before` to `after`, and those that fail in both; what is
     /// broken comes first. A test that ran twice in a run counts with its last result.
     pub fn compare(&self, before: &Run, after: &Run, tests: &TestFilter) -> Result<Vec<DifferenceRow>, HistoryError> {
-        self.read(|| {
-            let (before, after) = (self.results_of(before, tests)?, self.results_of(after, tests)?);
+        self.read(|tables| {
+            let names = tests_matching(tables, |node_id| tests.matches(node_id))?;
+            let (before, after) = (results_of(tables, before, &names)?, results_of(tables, after, &names)?);
             let mut rows = Vec::new();
             for (node_id, was) in &before {
                 rows.extend(difference(node_id, Some(*was), after.get(node_id).copied()));
             }
-            for (node_id, is) in after.iter().filter(|(node_id, _)| !before.contains_key(*node_id)) {
+            for (node_id, is) in after.iter().filter(|(node_id, _)| !before.contains_key(**node_id)) {
                 rows.extend(difference(node_id, None, Some(*is)));
             }
             rows.sort_by(|a, b| a.change.cmp(&b.change).then_with(|| a.node_id.cmp(&b.node_id)));
             Ok(rows)
         })
     }
+}
 
-    fn results_of(&self, run: &Run, tests: &TestFilter) -> rusqlite::Result<BTreeMap<String, (Outcome, i64)>> {
-        let mut statement = self.connection.prepare(
-            "SELECT test.node_id, result.outcome, result.duration_us FROM result JOIN test ON test.test = result.test
-             WHERE result.run = ?1 ORDER BY result.test, result.nth",
-        )?;
-        let mut rows = statement.query([run.key])?;
-        let mut results = BTreeMap::new();
-        while let Some(row) = rows.next()? {
-            let node_id: String = row.get(0)?;
-            if tests.matches(&node_id) {
-                results.insert(node_id, (outcome_at(row, 1)?, row.get(2)?));
-            }
+/// Outcome and duration of each of the named tests in a run.
+fn results_of<'a>(
+    tables: &dyn Tables,
+    run: &Run,
+    names: &'a BTreeMap<i64, String>,
+) -> Result<BTreeMap<&'a str, (Outcome, i64)>, HistoryError> {
+    let mut results = BTreeMap::new();
+    tables.results(&[run.key], ALL_TESTS, &mut |_, result| {
+        if let Some(node_id) = names.get(&result.test) {
+            results.insert(node_id.as_str(), (result.outcome, result.duration_us));
         }
-        Ok(results)
-    }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(results)
 }
 
 fn difference(node_id: &str, before: Option<(Outcome, i64)>, after: Option<(Outcome, i64)>) -> Option<DifferenceRow> {

@@ -2,15 +2,16 @@
 //! history document, version 2, which other programs read.
 
 use std::io::Write;
+use std::ops::ControlFlow;
 
 use serde::Serialize;
 
-use super::append::outcome_at;
+use super::append::Entry;
 use super::rows::{RunRow, milliseconds};
 use super::select::{RunFilter, TestFilter, iso};
 use super::store::Store;
 use super::{HistoryError, Run};
-use crate::outcome::{Outcome, Phase};
+use crate::outcome::Outcome;
 use crate::record::{Attempt, Record, RunComplete, TestResult};
 use crate::result::is_flaky;
 use crate::stream::{Form, StreamError, Writer};
@@ -121,52 +122,35 @@ impl Store {
         run: i64,
         mut see: impl FnMut(TestResult) -> Result<(), E>,
     ) -> Result<(), E> {
-        let failed = |source| E::from(self.error(source));
-        let mut statement = self
-            .connection
-            .prepare_cached(
-                "SELECT test.node_id, result.outcome, result.duration_us, message.text, worker.name, detail.phase,
-                        detail.cause, detail.wasxfail, detail.attempts, detail.symbol_addresses,
-                        detail.module_setup_us, detail.session_setup_us
-                 FROM result JOIN test ON test.test = result.test
-                 LEFT JOIN message ON message.message = result.message
-                 LEFT JOIN worker ON worker.worker = result.worker
-                 LEFT JOIN detail ON detail.run = result.run AND detail.test = result.test AND detail.nth = result.nth
-                 WHERE result.run = ?1 ORDER BY result.position, worker.name, result.nth",
-            )
-            .map_err(failed)?;
-        let mut rows = statement.query([run]).map_err(failed)?;
-        while let Some(row) = rows.next().map_err(failed)? {
-            see(result_at(row).map_err(failed)?)?;
-        }
-        Ok(())
+        let mut stopped = Ok(());
+        self.tables.entries(run, &mut |entry| {
+            stopped = result_of(entry).map_err(E::from).and_then(&mut see);
+            if stopped.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        stopped
     }
 }
 
-fn result_at(row: &rusqlite::Row) -> rusqlite::Result<TestResult> {
-    let (attempts, addresses): (Option<String>, Option<String>) = (row.get(8)?, row.get(9)?);
-    let unreadable = |column| {
-        move |error: serde_json::Error| {
-            rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
-        }
-    };
-    let outcome = outcome_at(row, 1)?;
+fn result_of(entry: Entry) -> Result<TestResult, HistoryError> {
+    let node_id = entry.node_id.clone();
+    let unreadable = |reason: serde_json::Error| HistoryError::Unreadable { node_id: node_id.clone(), reason };
     let attempts: Vec<Attempt> =
-        attempts.map_or(Ok(Vec::new()), |text| serde_json::from_str(&text)).map_err(unreadable(8))?;
+        entry.attempts.map_or(Ok(Vec::new()), |text| serde_json::from_str(&text)).map_err(unreadable)?;
+    let addresses = entry.symbol_addresses.map(|text| serde_json::from_str(&text)).transpose().map_err(unreadable)?;
     Ok(TestResult {
-        node_id: row.get(0)?,
-        outcome,
-        flaky: is_flaky(outcome, &attempts),
-        duration_ms: milliseconds(row.get(2)?),
-        message: row.get(3)?,
-        worker: row.get(4)?,
-        when: row.get::<_, Option<String>>(5)?.as_deref().and_then(Phase::from_name),
-        cause: row.get(6)?,
-        wasxfail: row.get(7)?,
+        node_id: entry.node_id,
+        outcome: entry.outcome,
+        flaky: is_flaky(entry.outcome, &attempts),
+        duration_ms: milliseconds(entry.duration_us),
+        message: entry.message,
+        worker: entry.worker,
+        when: entry.phase,
+        cause: entry.cause,
+        wasxfail: entry.wasxfail,
         attempts,
-        module_setup_ms: row.get::<_, Option<i64>>(10)?.map(milliseconds),
-        session_setup_ms: row.get::<_, Option<i64>>(11)?.map(milliseconds),
-        symbol_addresses: addresses.map(|text| serde_json::from_str(&text)).transpose().map_err(unreadable(9))?,
+        module_setup_ms: entry.module_setup_us.map(milliseconds),
+        session_setup_ms: entry.session_setup_us.map(milliseconds),
+        symbol_addresses: addresses,
         ..TestResult::default()
     })
 }

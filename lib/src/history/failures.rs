@@ -7,6 +7,7 @@ use super::rows::{Row, short_commit, short_run};
 use super::select::{RunFilter, TestFilter, iso};
 use super::store::Store;
 use super::table::{Cell, Column, Tone};
+use super::trail::trail_over;
 use super::{HistoryError, Step};
 use crate::flaky::Counts;
 
@@ -54,12 +55,12 @@ impl Store {
     pub fn failures(&self, runs: &RunFilter, tests: &TestFilter) -> Result<Vec<FailureRow>, HistoryError> {
         let _moment = self.moment()?;
         let failing = self.summaries(runs, tests)?.into_iter().filter(|summary| summary.fail_streak > 0);
-        let mut rows = self.read(|| {
-            let runs = self.run_places(runs)?;
+        let mut rows = self.read(|tables| {
+            let runs = tables.places(runs)?;
             let mut rows = Vec::new();
             for summary in failing {
-                let trail =
-                    self.trail_over(&summary.node_id, &runs, |step| Counts::of(step.outcome) == Some(Counts::Pass))?;
+                let passed = |step: &Step| Counts::of(step.outcome) == Some(Counts::Pass);
+                let trail = trail_over(tables, &summary.node_id, &runs, passed)?;
                 let counted = || trail.steps.iter().rev().filter(|step| Counts::of(step.outcome).is_some());
                 let streak: Vec<&Step> = counted().take_while(|step| step.outcome.is_failure()).collect();
                 let (Some(newest), Some(oldest)) = (streak.first(), streak.last()) else {
@@ -68,7 +69,7 @@ impl Store {
                 rows.push(FailureRow {
                     fail_streak: streak.len(),
                     began: Place::of(oldest),
-                    last_pass: counted().find(|step| Counts::of(step.outcome) == Some(Counts::Pass)).map(Place::of),
+                    last_pass: counted().find(|step| passed(step)).map(Place::of),
                     message: newest.message.map(|place| trail.messages[place].clone()),
                     cause: newest.cause.clone(),
                     node_id: summary.node_id,

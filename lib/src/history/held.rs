@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Seek, SeekFrom, Write};
 
+use super::HistoryError;
 use super::append::Entry;
 
 /// So many results are held in memory.
@@ -45,18 +46,16 @@ impl Held {
     }
 
     /// Hands all results to `take`, many at a time. Can be done again.
-    pub(super) fn each(&self, mut take: impl FnMut(&[Entry]) -> rusqlite::Result<()>) -> rusqlite::Result<()> {
+    pub(super) fn each(&self, mut take: impl FnMut(&[Entry]) -> Result<(), HistoryError>) -> Result<(), HistoryError> {
         if let Some(file) = &self.file {
-            let unreadable =
-                |error: Box<dyn std::error::Error + Send + Sync>| rusqlite::Error::ToSqlConversionFailure(error);
             let mut file = file;
-            file.rewind().map_err(|error| unreadable(error.into()))?;
+            file.rewind().map_err(HistoryError::Held)?;
             let mut source = BufReader::new(file);
             let mut left = self.in_file;
             while left > 0 {
                 let count = left.min(CHUNK);
                 let chunk: Result<Vec<Entry>, _> = (0..count).map(|_| rmp_serde::from_read(&mut source)).collect();
-                take(&chunk.map_err(|error| unreadable(error.into()))?)?;
+                take(&chunk.map_err(|error| HistoryError::Held(std::io::Error::other(error)))?)?;
                 left -= count;
             }
         }

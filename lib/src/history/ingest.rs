@@ -1,13 +1,12 @@
 //! Owns recording a stream of results that comes from a pipe.
 
 use std::io::{Read, Write};
-use std::path::Path;
 
 use serde::Deserialize;
 use thiserror::Error;
 
 use super::head::now_us;
-use super::{Finished, Recorder, RunHead};
+use super::{Finished, Kept, Recorder, RunHead};
 use crate::record::{Collection, Kind, RunComplete, Shard, TestResult};
 use crate::stream::{Form, Reader, StreamError, decode};
 
@@ -45,7 +44,7 @@ pub enum IngestError {
 /// Records every run of the stream `source` in `store`. `head` is what is known of the runs
 /// beforehand; the stream's own collection, shard and start times are taken where they are
 /// there. A run without `run_complete` is recorded as interrupted.
-pub fn record_stream(source: impl Read, store: &Path, head: &RunHead) -> Ingested {
+pub fn record_stream(source: impl Read, store: &Kept, head: &RunHead) -> Ingested {
     let mut ingested = Ingested::default();
     let mut current = Current::new(store, head);
     let mut reader = Reader::new(source);
@@ -96,7 +95,7 @@ fn next(reader: &mut Reader<impl Read>) -> Result<Option<Incoming>, IngestError>
 
 /// The run that is being read.
 struct Current<'a> {
-    store: &'a Path,
+    store: &'a Kept,
     template: &'a RunHead,
     head: RunHead,
     recorder: Option<Recorder>,
@@ -104,7 +103,7 @@ struct Current<'a> {
 }
 
 impl<'a> Current<'a> {
-    fn new(store: &'a Path, template: &'a RunHead) -> Current<'a> {
+    fn new(store: &'a Kept, template: &'a RunHead) -> Current<'a> {
         Current { store, template, head: template.clone(), recorder: None, results: 0 }
     }
 
@@ -121,7 +120,7 @@ impl<'a> Current<'a> {
                     // The first to end is among the first that began.
                     head.started_at_us =
                         result.started_at.map_or_else(now_us, |seconds| (seconds * 1e6).round() as i64);
-                    Recorder::start_again(self.store, head.clone())
+                    Recorder::start_again(self.store.clone(), head.clone())
                 });
                 recorder.push(&result);
                 self.results += 1;
@@ -132,7 +131,7 @@ impl<'a> Current<'a> {
 
     fn complete(&mut self, totals: &RunComplete) -> IngestedRun {
         let run = std::mem::replace(self, Current::new(self.store, self.template));
-        let recorder = run.recorder.unwrap_or_else(|| Recorder::start(self.store, run.head));
+        let recorder = run.recorder.unwrap_or_else(|| Recorder::start(self.store.clone(), run.head));
         IngestedRun { complete: true, results: run.results, finished: recorder.finish(totals) }
     }
 

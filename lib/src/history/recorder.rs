@@ -1,6 +1,6 @@
 //! Owns remembering a run while it goes on: a thread with the store, fed through a
-//! channel. Never blocks the run and never fails it: a store that cannot be used costs
-//! one warning.
+//! channel. Never blocks the run and never fails it: where a server is away the whole run lands in the
+//! project's own file, and a store that cannot be used costs one warning.
 
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
@@ -10,9 +10,13 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::append::{End, Entry, RunWriter};
 use super::canonical::{RunHasher, is_run_id};
-use super::store::{Identity, Store};
+use super::held::Held;
+use super::sqlite::{Identity, make_folder};
+use super::store::Store;
+use super::tables::Tables;
 use super::twin::Twin;
-use super::{HistoryError, RunHead, checkout, store};
+use super::{HistoryError, RunHead, checkout};
+use crate::location::Location;
 use crate::record::{RunComplete, TestResult};
 
 /// From the arrival of a result to the start of its commit. A kill at any moment must lose less
@@ -28,6 +32,21 @@ const LAST_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long the end of a run waits for git to say whether the tree is clean.
 const GIT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Where a run is kept.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// The store.
+    pub store: Location,
+    /// The project's own file: where the run lands if the store is a server and it is away.
+    pub local: PathBuf,
+}
+
+impl<P: AsRef<Path>> From<P> for Kept {
+    fn from(file: P) -> Kept {
+        Kept { store: file.as_ref().into(), local: file.as_ref().to_path_buf() }
+    }
+}
 
 /// Remembers one run.
 pub struct Recorder {
@@ -54,15 +73,15 @@ enum Message {
 }
 
 impl Recorder {
-    /// Begins to remember a run in `store`. Returns at once.
-    pub fn start(store: &Path, head: RunHead) -> Recorder {
-        Recorder::serve(Session::new(store.to_path_buf(), head))
+    /// Begins to remember a run. Returns at once.
+    pub fn start(kept: impl Into<Kept>, head: RunHead) -> Recorder {
+        Recorder::serve(Session::new(kept.into(), head))
     }
 
     /// The same for a run that the store may hold already: as long as it repeats one that is
     /// there, nothing is written.
-    pub fn start_again(store: &Path, head: RunHead) -> Recorder {
-        let mut session = Session::new(store.to_path_buf(), head);
+    pub fn start_again(kept: impl Into<Kept>, head: RunHead) -> Recorder {
+        let mut session = Session::new(kept.into(), head);
         session.may_repeat = true;
         Recorder::serve(session)
     }
@@ -126,8 +145,12 @@ impl Drop for Recorder {
 
 /// The thread's side.
 struct Session {
-    path: PathBuf,
+    kept: Kept,
     head: RunHead,
+    /// All that came, while the store is a server that may go away.
+    copy: Option<Held>,
+    /// What is to be written before `pending`, since the run moved to another store.
+    backlog: Option<Held>,
     /// `None` before the store could be opened, and after it was given up.
     open: Option<(Store, RunWriter)>,
     given_up: bool,
@@ -149,10 +172,12 @@ struct Session {
 }
 
 impl Session {
-    fn new(path: PathBuf, head: RunHead) -> Session {
+    fn new(kept: Kept, head: RunHead) -> Session {
         Session {
-            path,
+            copy: kept.store.file().is_none().then(Held::default),
+            kept,
             head,
+            backlog: None,
             open: None,
             given_up: false,
             hasher: RunHasher::new(),
@@ -172,7 +197,7 @@ impl Session {
         if self.head.dirty.is_none() && self.head.commit_id.is_some() {
             // The store's folder hides itself before git looks: a new one is no change of the tree.
             // What is wrong with it, opening the store says.
-            let _ = store::make_folder(&self.path);
+            let _ = self.kept.store.file().map(make_folder);
             self.git = checkout::status(Path::new(&self.head.rootdir)).unchecked().start().ok();
         }
         // Locked: every commit tries again.
@@ -187,6 +212,10 @@ impl Session {
                 Ok(Message::Result(entry)) => {
                     self.hasher.push_canonical(&entry.canonical());
                     self.handed_over += 1;
+                    if let Some(copy) = &mut self.copy {
+                        // Without room for a file memory has it.
+                        let _ = copy.push((*entry).clone());
+                    }
                     self.pending.push(*entry);
                     let now = (self.clock)();
                     let deadline = *commit_at.get_or_insert(now + BATCH);
@@ -225,10 +254,8 @@ impl Session {
                 self.insist(Session::commit);
             }
         }
-        if self.committed == self.handed_over {
-            let end = totals.map(End::of);
-            self.insist(|session| session.write(|connection, writer| writer.finish(connection, &run_id, end.as_ref())));
-        }
+        let end = totals.map(End::of);
+        self.insist(|session| session.complete(&run_id, end.as_ref()));
         let remembered = self.open.is_some() && self.committed == self.handed_over;
         Finished { run_id, remembered, warnings: self.warning.take().into_iter().collect() }
     }
@@ -238,10 +265,27 @@ impl Session {
         let until = Instant::now() + LAST_PATIENCE;
         // Each try waits for the lock itself.
         while let Err(Locked(error)) = act(self) {
-            if Instant::now() >= until {
+            if Instant::now() < until {
+                continue;
+            }
+            if self.kept.store.file().is_some() {
                 return self.give_up(&error);
             }
+            self.go_local(&error);
         }
+    }
+
+    /// Writes the end of the run, if the store holds all of it.
+    fn complete(&mut self, run_id: &str, end: Option<&End>) -> Result<(), Locked> {
+        self.commit()?;
+        while self.committed == self.handed_over {
+            match self.write(|tables, writer| writer.finish(tables, run_id, end)) {
+                Err(Stop::Moved) => self.commit()?,
+                Err(Stop::Locked(locked)) => return Err(locked),
+                Ok(()) => break,
+            }
+        }
+        Ok(())
     }
 
     /// Writes what is pending.
@@ -254,24 +298,30 @@ impl Session {
             self.follow();
         }
         let different = if self.may_repeat { None } else { self.twin.take() };
-        if self.pending.is_empty() && self.unwritten_dirty.is_none() && different.is_none() {
+        let backlog = self.backlog.take();
+        if self.pending.is_empty() && self.unwritten_dirty.is_none() && different.is_none() && backlog.is_none() {
             return Ok(());
         }
         let (pending, dirty) = (std::mem::take(&mut self.pending), self.unwritten_dirty);
-        let written = self.write(|connection, writer| {
-            dirty.map_or(Ok(()), |dirty| writer.set_dirty(connection, dirty))?;
-            if let Some(twin) = &different {
-                twin.held.each(|entries| writer.append(connection, entries))?;
-            }
-            writer.append(connection, &pending)
+        let before: Vec<&Held> = backlog.iter().chain(different.iter().map(|twin| &twin.held)).collect();
+        let written = self.write(|tables, writer| {
+            dirty.map_or(Ok(()), |dirty| writer.set_dirty(tables, dirty))?;
+            before.iter().try_for_each(|held| held.each(|entries| writer.append(tables, entries)))?;
+            writer.append(tables, &pending)
         });
-        if written.is_err() {
-            (self.pending, self.twin) = (pending, different.or(self.twin.take()));
-            return written;
+        let count = pending.len() + before.iter().map(|held| held.len() as usize).sum::<usize>();
+        match written {
+            Ok(()) => {}
+            // All of it is in the backlog now.
+            Err(Stop::Moved) => return self.commit(),
+            Err(Stop::Locked(locked)) => {
+                (self.pending, self.backlog, self.twin) = (pending, backlog, different.or(self.twin.take()));
+                return Err(locked);
+            }
         }
         self.unwritten_dirty = None;
         if self.open.is_some() {
-            self.committed += pending.len() + different.map_or(0, |twin| twin.held.len() as usize);
+            self.committed += count;
         }
         Ok(())
     }
@@ -281,13 +331,13 @@ impl Session {
         let (Some((store, writer)), Some(first)) = (&self.open, self.pending.first()) else {
             return;
         };
-        let connection = &store.connection;
+        let tables = &*store.tables;
         if self.twin.is_none() {
             // A store that cannot be read says so when it is written.
-            self.twin = Twin::of(connection, writer.key_and_start(), first).unwrap_or_default();
+            self.twin = Twin::of(tables, writer.key_and_start(), first).unwrap_or_default();
         }
         match &mut self.twin {
-            Some(twin) if self.pending.iter().all(|entry| twin.holds(connection, entry).unwrap_or(false)) => {
+            Some(twin) if twin.holds(tables, &self.pending).unwrap_or(false) => {
                 for entry in self.pending.drain(..) {
                     // Without room for a file memory has it.
                     let _ = twin.held.push(entry);
@@ -303,12 +353,16 @@ impl Session {
             return Ok(());
         }
         let begun = match self.begin(None) {
-            Err((error, Some(file))) if is_damage(&error) => self.begin(Some(file)),
+            Err((error, Some(file))) if error.is_damaged_file() => self.begin(Some(file)),
             other => other,
         };
         match begun {
             Ok(()) => Ok(()),
-            Err((error, _)) if is_locked(&error) => Err(Locked(error)),
+            Err((error, _)) if error.is_locked() => Err(Locked(error)),
+            Err((error, _)) if self.kept.store.file().is_none() => {
+                self.go_local(&error);
+                self.open()
+            }
             Err((error, _)) => {
                 self.give_up(&error);
                 Ok(())
@@ -318,14 +372,16 @@ impl Session {
 
     /// Opens the store and begins the run. An error comes with the file it is about.
     fn begin(&mut self, found_damaged: Option<Identity>) -> Result<(), (HistoryError, Option<Identity>)> {
-        let (mut store, set_aside) =
-            Store::open_or_set_aside(&self.path, found_damaged).map_err(|error| (error, None))?;
+        let opened = match &self.kept.store {
+            Location::File(path) => Store::open_or_set_aside(path, found_damaged),
+            server => Store::open(server).map(|store| (store, None)),
+        };
+        let (mut store, set_aside) = opened.map_err(|error| (error, None))?;
         if let Some(text) = set_aside {
             self.warn(&text);
         }
-        let file = store.identity();
-        let writer =
-            store.write(|transaction| RunWriter::begin(transaction, &self.head)).map_err(|error| (error, file))?;
+        let file = store.identity;
+        let writer = store.write(|tables| RunWriter::begin(tables, &self.head)).map_err(|error| (error, file))?;
         self.open = Some((store, writer));
         self.committed = 0;
         // What it repeated is not in this store.
@@ -334,37 +390,53 @@ impl Session {
     }
 
     /// Tries to write to the store. If that shows that the file is damaged it is set aside and
-    /// the run goes on in a new one; a lock is the caller's to wait for; anything else ends the
-    /// record, with a warning.
-    fn write(
-        &mut self,
-        act: impl Fn(&rusqlite::Connection, &mut RunWriter) -> rusqlite::Result<()>,
-    ) -> Result<(), Locked> {
+    /// the run goes on in a new one, or in the project's own if the server is away; a lock is the
+    /// caller's to wait for; anything else ends the record, with a warning.
+    fn write(&mut self, act: impl Fn(&dyn Tables, &mut RunWriter) -> Result<(), HistoryError>) -> Result<(), Stop> {
         let Some((store, writer)) = &mut self.open else {
             return Ok(());
         };
-        let mut next = writer.clone();
-        let Err(error) = store.write(|transaction| act(transaction, &mut next)) else {
-            *writer = next;
-            return Ok(());
+        // A transaction may be done again: each time from what was written before it.
+        let written = store.write(|tables| {
+            let mut next = writer.clone();
+            act(tables, &mut next).map(|()| next)
+        });
+        let error = match written {
+            Ok(next) => {
+                *writer = next;
+                return Ok(());
+            }
+            Err(error) if error.is_locked() => return Err(Stop::Locked(Locked(error))),
+            Err(error) => error,
         };
-        if is_locked(&error) {
-            return Err(Locked(error));
+        if self.kept.store.file().is_none() {
+            self.go_local(&error);
+            return Err(Stop::Moved);
         }
-        let file = store.identity();
-        if !is_damage(&error) || self.warning.is_some() {
+        let file = store.identity;
+        if !error.is_damaged_file() || self.warning.is_some() {
             self.give_up(&error);
             return Ok(());
         }
         self.open = None;
         let again = self.begin(file).map_err(|(error, _)| error).and_then(|()| match &mut self.open {
-            Some((store, writer)) => store.write(|transaction| act(transaction, writer)),
+            Some((store, writer)) => store.write(|tables| act(tables, writer)),
             None => Ok(()),
         });
         if let Err(error) = again {
             self.give_up(&error);
         }
         Ok(())
+    }
+
+    /// Goes on in the project's own file, with all of the run.
+    fn go_local(&mut self, error: &HistoryError) {
+        let local = self.kept.local.display();
+        self.warn(&format!("{error}: this run is kept in {local}; rpt-history push brings it home"));
+        self.kept.store = Location::File(self.kept.local.clone());
+        self.backlog = self.copy.take();
+        self.pending.clear();
+        (self.open, self.twin, self.may_repeat, self.committed) = (None, None, false, 0);
     }
 
     fn give_up(&mut self, error: &HistoryError) {
@@ -420,12 +492,11 @@ fn is_due(pending: usize, now: Instant, deadline: Instant) -> bool {
 /// Another process holds the store: nothing was written, and it can be tried again.
 struct Locked(HistoryError);
 
-fn is_locked(error: &HistoryError) -> bool {
-    matches!(error, HistoryError::Sql { reason, .. } if store::is_locked(reason))
-}
-
-fn is_damage(error: &HistoryError) -> bool {
-    matches!(error, HistoryError::Sql { reason, .. } if store::is_damage(reason))
+/// Why nothing was written.
+enum Stop {
+    Locked(Locked),
+    /// The run goes on in another store, where all that came of it is to be written.
+    Moved,
 }
 
 #[cfg(test)]

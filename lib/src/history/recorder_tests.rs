@@ -3,6 +3,7 @@
 use rusqlite::Connection;
 
 use super::*;
+use crate::history::select::RunFilter;
 use crate::history::{Store, read_summaries};
 use crate::outcome::Outcome;
 
@@ -16,9 +17,8 @@ fn head() -> RunHead {
 
 fn state_and_total(store: &Path) -> Vec<(i64, i64)> {
     let store = Store::open_to_read(store).unwrap();
-    let mut statement = store.connection.prepare("SELECT state, total FROM run").unwrap();
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
-    rows.map(Result::unwrap).collect()
+    let runs = store.runs(&RunFilter::default(), false).unwrap();
+    runs.iter().rev().map(|run| (i64::from(run.complete), run.total())).collect()
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn a_locked_store_is_waited_for() {
 #[test]
 fn a_store_that_is_locked_for_long_costs_nothing() {
     let (_root, store, other, recorder) = recording_while_locked();
-    std::thread::sleep(store::PATIENCE + Duration::from_millis(500));
+    std::thread::sleep(crate::history::sqlite::PATIENCE + Duration::from_millis(500));
     recorder.push(&result("b", Outcome::Passed));
     let finished = std::thread::scope(|scope| {
         let finishing = scope.spawn(|| recorder.finish(&RunComplete::default()));
@@ -194,12 +194,8 @@ fn git_says_whether_the_tree_is_clean() {
         let recorder = Recorder::start(&store, RunHead::of_checkout(root.path()));
         assert!(recorder.finish(&RunComplete::default()).warnings.is_empty());
         let store = Store::open_to_read(&store).unwrap();
-        let (branch, commit, dirty): (String, String, Option<bool>) = store
-            .connection
-            .query_row("SELECT branch, commit_id, dirty FROM run ORDER BY run DESC LIMIT 1", [], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-            })
-            .unwrap();
+        let newest = store.runs(&RunFilter { last: Some(1), ..RunFilter::default() }, false).unwrap().remove(0);
+        let (branch, commit, dirty) = (newest.head.branch.unwrap(), newest.head.commit_id.unwrap(), newest.head.dirty);
         assert_eq!((branch.as_str(), commit.len(), dirty), ("trunk", 40, expected));
     }
 }
@@ -263,7 +259,7 @@ fn written_at_each_look(count: usize, step: Duration) -> Vec<i64> {
         now += step;
         now
     };
-    let mut session = Session::new(store, head());
+    let mut session = Session::new(store.into(), head());
     session.clock = Box::new(clock);
     session.serve(&from_run);
     looks.iter().collect()

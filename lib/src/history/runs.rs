@@ -1,15 +1,14 @@
 //! Owns reading runs: their heads, totals and ids, and which runs a filter or a name means.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
-
-use super::append::outcome_at;
-use super::canonical::{CanonicalResult, RunHasher};
+use super::canonical::RunHasher;
 use super::select::{RunFilter, TestFilter};
 use super::store::Store;
+use super::tables::{Tables, Tests};
 use super::{HistoryError, RunHead};
-use crate::outcome::{Outcome, Phase};
+use crate::outcome::Outcome;
 
 /// A run that is remembered.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,23 +40,16 @@ impl Run {
     }
 }
 
-const COLUMNS: &str = "run, run_id, state, started_at_us, commit_id, branch, dirty, host, python_version, \
-     pytest_version, args, rootdir, shard, passed, failed, errors, skipped, xfailed, xpassed, not_run, deselected, \
-     collection_errors, duration_us, exit_code, circumstances";
-
-/// The order in which runs count, newest first.
-const NEWEST_FIRST: &str = "started_at_us DESC, run_id IS NOT NULL DESC, run_id DESC, run DESC";
-
 impl Store {
     /// The runs that the filter lets through, newest first. `ids`: also computes the ids of
     /// interrupted runs, which reads all their results.
     pub fn runs(&self, filter: &RunFilter, ids: bool) -> Result<Vec<Run>, HistoryError> {
-        self.read(|| {
-            let mut runs = self.read_runs(filter)?;
+        self.read(|tables| {
+            let mut runs = tables.runs(filter)?;
             if ids {
                 runs.iter_mut().filter(|run| run.run_id.is_none()).try_for_each(|run| {
-                    run.run_id = Some(run_id_of(&self.connection, run.key, &run.head)?);
-                    Ok::<_, rusqlite::Error>(())
+                    run.run_id = Some(run_id_of(tables, run.key, &run.head)?);
+                    Ok::<_, HistoryError>(())
                 })?;
             }
             Ok(runs)
@@ -69,32 +61,18 @@ impl Store {
         if tests.is_all() {
             return Ok(runs);
         }
-        self.read(|| {
-            let names = tests_matching(&self.connection, |node_id| tests.matches(node_id))?;
-            let (Some((first, _)), Some((last, _))) = (names.first_key_value(), names.last_key_value()) else {
-                return Ok(Vec::new());
-            };
-            let mut statement =
-                self.connection.prepare("SELECT test FROM result WHERE run = ?1 AND test BETWEEN ?2 AND ?3")?;
-            let mut holds = |run: &Run| -> rusqlite::Result<bool> {
-                let mut rows = statement.query(params![run.key, first, last])?;
-                while let Some(row) = rows.next()? {
-                    if names.contains_key(&row.get(0)?) {
-                        return Ok(true);
-                    }
-                }
-                Ok(false)
-            };
-            let held = runs.iter().map(&mut holds).collect::<rusqlite::Result<Vec<bool>>>()?;
+        self.read(|tables| {
+            let names: Vec<i64> = tests_matching(tables, |node_id| tests.matches(node_id))?.into_keys().collect();
+            let keys: Vec<i64> = runs.iter().map(|run| run.key).collect();
+            let mut held = vec![false; runs.len()];
+            tables.results(&keys, Tests::Of(&names), &mut |place, _| {
+                held[place] = true;
+                Ok(ControlFlow::Break(()))
+            })?;
             let mut held = held.into_iter();
             runs.retain(|_| held.next() == Some(true));
             Ok(runs)
         })
-    }
-
-    /// Runs without the ids of interrupted ones, newest first.
-    pub(super) fn read_runs(&self, filter: &RunFilter) -> rusqlite::Result<Vec<Run>> {
-        read_newest_first(&self.connection, COLUMNS, filter, run_at)
     }
 
     /// The run that `name` means: `latest`, `latest~2` (the second before it), both among the runs
@@ -124,7 +102,7 @@ impl Store {
         for mut run in self.runs(&RunFilter::default(), false)? {
             let id = match run.run_id.take() {
                 Some(id) => id,
-                None => run_id_of(&self.connection, run.key, &run.head).map_err(|source| self.error(source))?,
+                None => run_id_of(&*self.tables, run.key, &run.head)?,
             };
             if id.strip_prefix("sha256:").unwrap_or(&id).starts_with(digits) {
                 run.run_id = Some(id);
@@ -139,137 +117,42 @@ impl Store {
     }
 }
 
-/// These columns of the runs that the filter lets through, newest first.
-pub(super) fn read_newest_first<T>(
-    connection: &Connection,
-    columns: &str,
-    filter: &RunFilter,
-    read: impl FnMut(&Row) -> rusqlite::Result<T>,
-) -> rusqlite::Result<Vec<T>> {
-    let mut statement = connection.prepare_cached(&format!(
-        "SELECT {columns} FROM run
-         WHERE started_at_us >= ?1 AND (?2 IS NULL OR branch = ?2) ORDER BY {NEWEST_FIRST} LIMIT ?3"
-    ))?;
-    let limit = filter.last.map_or(i64::MAX, i64::from);
-    statement.query_map(params![filter.since_us.unwrap_or(i64::MIN), filter.branch, limit], read)?.collect()
-}
-
-/// Keys and starts of the runs that the filter lets through, in the order in which they count.
-pub(super) fn keys(connection: &Connection, filter: &RunFilter) -> rusqlite::Result<Vec<(i64, i64)>> {
-    let mut keys = read_newest_first(connection, "run, started_at_us", filter, |row| Ok((row.get(0)?, row.get(1)?)))?;
-    keys.reverse();
-    Ok(keys)
-}
-
 /// The id of a run from what is stored of it.
-pub(super) fn run_id_of(connection: &Connection, run: i64, head: &RunHead) -> rusqlite::Result<String> {
+pub(super) fn run_id_of(tables: &dyn Tables, run: i64, head: &RunHead) -> Result<String, HistoryError> {
     let mut hasher = RunHasher::new();
-    let mut statement = connection.prepare_cached(
-        "SELECT test.node_id, result.outcome, result.duration_us, message.text, detail.cause, detail.wasxfail,
-                detail.phase
-         FROM result JOIN test ON test.test = result.test
-         LEFT JOIN message ON message.message = result.message
-         LEFT JOIN detail ON detail.run = result.run AND detail.test = result.test AND detail.nth = result.nth
-         WHERE result.run = ?1",
-    )?;
-    let mut rows = statement.query([run])?;
-    while let Some(row) = rows.next()? {
-        let text = |column: usize| -> rusqlite::Result<Option<&str>> { Ok(row.get_ref(column)?.as_str_or_null()?) };
-        hasher.push_canonical(&CanonicalResult {
-            cause: text(4)?,
-            duration_us: row.get(2)?,
-            message: text(3)?,
-            node_id: text(0)?.unwrap_or_default(),
-            outcome: outcome_at(row, 1)?,
-            wasxfail: text(5)?,
-            when: text(6)?.and_then(Phase::from_name),
-        });
-    }
+    tables.entries(run, &mut |entry| {
+        hasher.push_canonical(&entry.canonical());
+        ControlFlow::Continue(())
+    })?;
     Ok(hasher.finish(head))
-}
-
-/// The key of the test with this id.
-pub(super) fn test_named(connection: &Connection, node_id: &str) -> rusqlite::Result<Option<i64>> {
-    connection
-        .prepare_cached("SELECT test FROM test WHERE node_id = ?1")?
-        .query_row([node_id], |row| row.get(0))
-        .optional()
 }
 
 /// Ids of all tests that the filter lets through, by key.
 pub(super) fn tests_matching(
-    connection: &Connection,
+    tables: &dyn Tables,
     matches: impl Fn(&str) -> bool,
-) -> rusqlite::Result<BTreeMap<i64, String>> {
-    let mut statement = connection.prepare("SELECT test, node_id FROM test")?;
-    let mut rows = statement.query([])?;
+) -> Result<BTreeMap<i64, String>, HistoryError> {
     let mut tests = BTreeMap::new();
-    while let Some(row) = rows.next()? {
-        let node_id: String = row.get(1)?;
-        if matches(&node_id) {
-            tests.insert(row.get(0)?, node_id);
+    tables.tests(&mut |test, node_id| {
+        if matches(node_id) {
+            tests.insert(test, node_id.to_string());
         }
-    }
+    })?;
     Ok(tests)
 }
 
 impl Store {
     /// Which worker ran which tests of a run, each in its order; workers by their numbers.
     pub fn assignment(&self, run: &Run) -> Result<Vec<(String, Vec<String>)>, HistoryError> {
-        self.read(|| {
-            let mut workers: Vec<(String, Vec<String>)> = Vec::new();
-            let mut results = self.connection.prepare(
-                "SELECT worker.name, test.node_id FROM result
-                 JOIN worker ON worker.worker = result.worker JOIN test ON test.test = result.test
-                 WHERE result.run = ?1 ORDER BY length(worker.name), worker.name, result.position, result.nth",
-            )?;
-            let mut rows = results.query([run.key])?;
-            while let Some(row) = rows.next()? {
-                let (worker, node_id): (String, String) = (row.get(0)?, row.get(1)?);
-                match workers.last_mut() {
-                    Some((last, ids)) if *last == worker => ids.push(node_id),
-                    _ => workers.push((worker, vec![node_id])),
+        self.read(|tables| {
+            let mut workers: BTreeMap<(usize, String), Vec<String>> = BTreeMap::new();
+            tables.entries(run.key, &mut |entry| {
+                if let Some(worker) = entry.worker {
+                    workers.entry((worker.chars().count(), worker)).or_default().push(entry.node_id);
                 }
-            }
-            Ok(workers)
+                ControlFlow::Continue(())
+            })?;
+            Ok(workers.into_iter().map(|((_, worker), ids)| (worker, ids)).collect())
         })
     }
-}
-
-fn run_at(row: &Row) -> rusqlite::Result<Run> {
-    let mut counts = [0; Outcome::ALL.len()];
-    for (at, count) in counts.iter_mut().enumerate() {
-        *count = row.get(13 + at)?;
-    }
-    let unreadable = |column, error: serde_json::Error| {
-        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
-    };
-    let (args, shard): (String, Option<String>) = (row.get(10)?, row.get(12)?);
-    let circumstances: Option<String> = row.get(24)?;
-    Ok(Run {
-        key: row.get(0)?,
-        run_id: row.get(1)?,
-        complete: row.get::<_, i64>(2)? == 1,
-        head: RunHead {
-            started_at_us: row.get(3)?,
-            commit_id: row.get(4)?,
-            branch: row.get(5)?,
-            dirty: row.get(6)?,
-            host: row.get(7)?,
-            python_version: row.get(8)?,
-            pytest_version: row.get(9)?,
-            args: serde_json::from_str(&args).map_err(|error| unreadable(10, error))?,
-            rootdir: row.get(11)?,
-            shard: shard.map(|text| serde_json::from_str(&text)).transpose().map_err(|error| unreadable(12, error))?,
-            circumstances: circumstances
-                .map(|text| serde_json::from_str(&text))
-                .transpose()
-                .map_err(|error| unreadable(24, error))?,
-        },
-        counts,
-        deselected: row.get(20)?,
-        collection_errors: row.get(21)?,
-        duration_us: row.get(22)?,
-        exit_code: row.get(23)?,
-    })
 }

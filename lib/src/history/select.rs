@@ -11,6 +11,8 @@ use crate::test_id::is_within;
 pub struct RunFilter {
     /// Only runs that began then or later, in microseconds since the Unix epoch.
     pub since_us: Option<i64>,
+    /// Only runs that began then or before.
+    pub until_us: Option<i64>,
     /// Only the newest so many of them.
     pub last: Option<u32>,
     /// Only runs of this branch.

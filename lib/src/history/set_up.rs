@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::HistoryError;
+use super::select::RunFilter;
 use super::store::Store;
 use crate::estimate::{SetUp, median};
 use crate::test_id::file_of;
@@ -18,39 +19,29 @@ impl Store {
     /// The set-up of each file's modules and of a session: the median of what each worker of
     /// the newest runs took for it, of those that took anything.
     pub fn set_up(&self) -> Result<SetUp, HistoryError> {
-        let read = || -> rusqlite::Result<SetUp> {
-            let mut statement = self.connection.prepare(
-                "SELECT detail.run, result.worker, test.node_id, detail.module_setup_us, detail.session_setup_us
-                 FROM (SELECT run FROM run ORDER BY started_at_us DESC LIMIT ?1) AS newest
-                 JOIN detail ON detail.run = newest.run
-                 JOIN result ON result.run = detail.run AND result.test = detail.test AND result.nth = detail.nth
-                 JOIN test ON test.test = detail.test
-                 WHERE detail.module_setup_us IS NOT NULL OR detail.session_setup_us IS NOT NULL",
-            )?;
-            let mut rows = statement.query([RUNS])?;
+        self.read(|tables| {
+            let newest = tables.places(&RunFilter { last: Some(RUNS), ..RunFilter::default() })?;
+            let newest: Vec<i64> = newest.iter().map(|run| run.key).collect();
             let mut modules: HashMap<Box<str>, OfWorkers> = HashMap::new();
             let mut sessions = OfWorkers::new();
-            while let Some(row) = rows.next()? {
-                let worker = (row.get(0)?, row.get(1)?);
-                let (module_us, session_us): (Option<i64>, Option<i64>) = (row.get(3)?, row.get(4)?);
-                let microseconds = |column: Option<i64>| column.unwrap_or(0).max(0) as u64;
-                let (module_us, session_us) = (microseconds(module_us), microseconds(session_us));
+            tables.set_ups(&newest, &mut |row| {
+                let worker = (row.run, row.worker);
+                let (module_us, session_us) = (row.module_us.max(0) as u64, row.session_us.max(0) as u64);
                 if module_us > 0 {
-                    let file = file_of(row.get_ref(2)?.as_str()?);
+                    let file = file_of(row.node_id);
                     *modules.entry(file.into()).or_default().entry(worker).or_default() += module_us;
                 }
                 if session_us > 0 {
                     *sessions.entry(worker).or_default() += session_us;
                 }
-            }
+            })?;
             let typical = |workers: OfWorkers| median(&mut workers.into_values().collect::<Vec<u64>>());
             let module = |(file, workers)| Some((file, typical(workers)?));
             Ok(SetUp {
                 modules_us: modules.into_iter().filter_map(module).collect(),
                 session_us: typical(sessions).unwrap_or(0),
             })
-        };
-        read().map_err(|source| self.error(source))
+        })
     }
 }
 

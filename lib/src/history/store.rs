@@ -1,289 +1,134 @@
-//! Owns opening a store, whatever state its file is in. Knows SQLite's ways; knows
-//! nothing of runs.
-//!
-//! A store is in WAL mode: one writer at a time, readers never wait, and a process that
-//! is killed leaves a whole file. Making, migrating and setting aside a file happen under
-//! a lock on its folder, so that eight runs that begin at once make one store.
+//! Owns an open store: which kind it is, one moment for what is read together, and transactions.
+//! Knows nothing of runs.
 
-use std::ffi::OsString;
-use std::fs::File;
-use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use std::path::Path;
 
 use super::HistoryError;
-use super::schema::{self, Content};
-use crate::project::FOLDER;
+use super::postgres::Postgres;
+use super::sqlite::{Identity, Sqlite};
+use super::tables::Tables;
+use crate::location::Location;
 
-/// How long a writer waits for another before it gives up.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
-
-/// How often it looks whether it is its turn: SQLite's own way looks ever more rarely, and whoever
-/// came last would be the first.
-const POLL: Duration = Duration::from_millis(2);
-
-/// Tells a file from another one that took its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Identity(u64, u64);
-
-impl Identity {
-    fn of(path: &Path) -> Option<Identity> {
-        std::fs::metadata(path).ok().map(|file| Identity(file.dev(), file.ino()))
-    }
-}
+/// How often a transaction is done again that another one was in the way of. From the second time on
+/// it is alone.
+const TRIES: usize = 4;
 
 /// An open store.
 pub struct Store {
-    pub(super) connection: Connection,
-    path: PathBuf,
+    pub(super) tables: Box<dyn Tables>,
+    /// Which file it is.
+    pub(super) identity: Option<Identity>,
+}
+
+/// While it lives all that is read is of one moment.
+pub(super) struct Moment<'a>(&'a dyn Tables);
+
+impl Drop for Moment<'_> {
+    fn drop(&mut self) {
+        self.0.end_reading();
+    }
 }
 
 impl Store {
-    /// Opens the store for writing; makes it, and its folder, where there is none.
-    pub fn open(path: &Path) -> Result<Store, HistoryError> {
-        let folder = make_folder(path)?;
-        let _lock = lock(&folder);
-        Store::open_locked(path)
+    /// Opens the store for writing; makes it where there is none.
+    pub fn open(location: impl Into<Location>) -> Result<Store, HistoryError> {
+        Ok(match location.into() {
+            Location::File(path) => Store::of(Sqlite::open(&path)?),
+            Location::Server(url) => Store::of(Postgres::open(&url)?),
+        })
     }
 
-    /// Opens a store that exists for reading. Works on a read-only medium too.
-    pub fn open_to_read(path: &Path) -> Result<Store, HistoryError> {
-        if !path.exists() {
-            return Err(HistoryError::Missing { path: path.to_path_buf() });
-        }
-        refuse_folder(path)?;
-        match Store::read_only(path, false) {
-            Ok((store, Content::Store(schema::VERSION))) => Ok(store),
-            // An older version is brought up to date first.
-            Ok((_, Content::Store(_) | Content::Empty)) => Store::open(path),
-            Ok((_, Content::Foreign)) => Err(HistoryError::Foreign { path: path.to_path_buf() }),
-            // In WAL mode even a reader needs a file beside the store. Where none can be made nobody writes either.
-            Err(HistoryError::Sql { reason, .. }) if cannot_open(&reason) => {
-                // Read without its journal, it would be what it was before the journal's results.
-                if std::fs::metadata(beside(path, "-wal")).is_ok_and(|journal| journal.len() > 0) {
-                    return Err(HistoryError::Unfinished { path: path.to_path_buf() });
-                }
-                Ok(Store::read_only(path, true)?.0)
+    /// Opens a store that exists for reading. A file may be on a read-only medium.
+    pub fn open_to_read(location: impl Into<Location>) -> Result<Store, HistoryError> {
+        Ok(match location.into() {
+            Location::File(path) => Store::of(Sqlite::open_to_read(&path)?),
+            Location::Server(url) => Store::of(Postgres::open_to_read(&url)?),
+        })
+    }
+
+    /// Opens a store that exists for writing.
+    pub fn open_to_change(location: impl Into<Location>) -> Result<Store, HistoryError> {
+        match location.into() {
+            Location::File(path) if !path.exists() => Err(HistoryError::Missing { store: path.into() }),
+            Location::File(path) => Store::open(path),
+            Location::Server(url) => {
+                drop(Postgres::open_to_read(&url)?);
+                Store::open(Location::Server(url))
             }
-            Err(error) => Err(error),
         }
     }
 
     /// A store of this process alone, which is gone with it.
     pub(super) fn temporary() -> Result<Store, HistoryError> {
-        let path = PathBuf::from("temporary history");
-        // An empty name: in memory while it is small, else in a file without a name.
-        let connection = Connection::open("").map_err(|source| sql_error(&path, source))?;
-        let mut store = Store { connection, path };
-        schema::migrate(&mut store.connection).map_err(|source| sql_error(&store.path, source))?;
-        Ok(store)
+        Ok(Store::of(Sqlite::temporary()?))
     }
 
-    /// Opens the store for writing. A damaged file is moved away first; the text says so.
-    /// `found_damaged` is a store whose damage showed itself later, in use.
+    /// Opens the store in a file for writing. A damaged file is moved away first; the text says so.
+    /// `found_damaged` is a file whose damage showed itself later, in use.
     pub(super) fn open_or_set_aside(
         path: &Path,
         found_damaged: Option<Identity>,
     ) -> Result<(Store, Option<String>), HistoryError> {
-        let folder = make_folder(path)?;
-        let _lock = lock(&folder);
-        // Another process may have replaced the file by now.
-        let reason = if found_damaged.is_some() && Identity::of(path) == found_damaged {
-            "damaged".to_string()
-        } else {
-            match Store::open_locked(path) {
-                Err(HistoryError::Sql { reason, .. }) if is_damage(&reason) => reason.to_string(),
-                other => return other.map(|store| (store, None)),
-            }
-        };
-        let aside = set_aside(path)?;
-        let store = Store::open_locked(path)?;
-        let aside = aside.display();
-        Ok((store, Some(format!("{}: {reason}: set aside as {aside}, a new history begins", path.display()))))
+        let (sqlite, set_aside) = Sqlite::open_or_set_aside(path, found_damaged)?;
+        let identity = Identity::of(path);
+        Ok((Store { identity, ..Store::of(sqlite) }, set_aside))
     }
 
-    /// Which file this is.
-    pub(super) fn identity(&self) -> Option<Identity> {
-        Identity::of(&self.path)
+    fn of(tables: impl Tables + 'static) -> Store {
+        Store { tables: Box::new(tables), identity: None }
     }
 
-    /// Names the store in an error of SQLite's.
-    pub(super) fn error(&self, source: rusqlite::Error) -> HistoryError {
-        sql_error(&self.path, source)
-    }
-
-    /// Reads in one moment of the store, whatever is recorded meanwhile. It also saves a lock for
-    /// each statement.
-    pub(super) fn read<T>(&self, act: impl FnOnce() -> rusqlite::Result<T>) -> Result<T, HistoryError> {
+    /// Reads in one moment of the store, whatever is recorded meanwhile. In a file it also saves a
+    /// lock for each statement.
+    pub(super) fn read<T>(&self, act: impl FnOnce(&dyn Tables) -> Result<T, HistoryError>) -> Result<T, HistoryError> {
         let _moment = self.moment()?;
-        act().map_err(|source| self.error(source))
+        act(&*self.tables)
     }
 
     /// Keeps the store as it is for whoever reads several times. Within another moment: that one.
-    pub(super) fn moment(&self) -> Result<Option<Transaction<'_>>, HistoryError> {
-        let is_new = self.connection.is_autocommit();
-        is_new.then(|| self.connection.unchecked_transaction()).transpose().map_err(|source| self.error(source))
+    pub(super) fn moment(&self) -> Result<Option<Moment<'_>>, HistoryError> {
+        Ok(self.tables.begin_reading()?.then(|| Moment(&*self.tables)))
     }
 
     /// Runs `act` in a transaction: all of it or nothing. Waits for another writer up to the limit.
-    pub(super) fn write<T>(&mut self, act: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, HistoryError> {
-        let path = &self.path;
-        let done = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).and_then(|transaction| {
-            let value = act(&transaction)?;
-            transaction.commit()?;
-            Ok(value)
-        });
-        done.map_err(|source| sql_error(path, source))
+    /// `act` is run again where another one was in the way.
+    pub(super) fn write<T>(
+        &mut self,
+        act: impl FnMut(&dyn Tables) -> Result<T, HistoryError>,
+    ) -> Result<T, HistoryError> {
+        self.transaction(false, act)
     }
 
-    fn open_locked(path: &Path) -> Result<Store, HistoryError> {
-        refuse_folder(path)?;
-        let failed = |source| sql_error(path, source);
-        let connection = Connection::open(path).map_err(failed)?;
-        connection.busy_handler(Some(waits)).map_err(failed)?;
-        let mut store = Store { connection, path: path.to_path_buf() };
-        let content = schema::content(&store.connection).map_err(failed)?;
-        store.refuse(&content)?;
-        store.connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())).map_err(failed)?;
-        // In WAL mode NORMAL never harms the file; a power cut may cost the last transactions.
-        store.connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
-        // Negative: KiB. The statistics and ids of 10,000 tests, which every run touches, fit.
-        store.connection.pragma_update(None, "cache_size", -8192).map_err(failed)?;
-        store.connection.set_prepared_statement_cache_capacity(64);
-        if content != Content::Store(schema::VERSION) {
-            schema::migrate(&mut store.connection).map_err(failed)?;
-        }
-        Ok(store)
+    /// The same while nobody else writes.
+    pub(super) fn write_alone<T>(
+        &mut self,
+        act: impl FnMut(&dyn Tables) -> Result<T, HistoryError>,
+    ) -> Result<T, HistoryError> {
+        self.transaction(true, act)
     }
 
-    fn read_only(path: &Path, immutable: bool) -> Result<(Store, Content), HistoryError> {
-        let failed = |source| sql_error(path, source);
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-        let connection = if immutable {
-            let text = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
-            Connection::open_with_flags(format!("file:{text}?immutable=1"), flags)
-        } else {
-            Connection::open_with_flags(path, flags)
-        };
-        let connection = connection.map_err(failed)?;
-        connection.busy_handler(Some(waits)).map_err(failed)?;
-        connection.set_prepared_statement_cache_capacity(64);
-        let store = Store { connection, path: path.to_path_buf() };
-        let content = schema::content(&store.connection).map_err(failed)?;
-        store.refuse(&content)?;
-        Ok((store, content))
-    }
-
-    fn refuse(&self, content: &Content) -> Result<(), HistoryError> {
-        let path = self.path.clone();
-        match *content {
-            Content::Store(found) if found > schema::VERSION => {
-                Err(HistoryError::Newer { path, found, known: schema::VERSION })
+    fn transaction<T>(
+        &mut self,
+        alone: bool,
+        mut act: impl FnMut(&dyn Tables) -> Result<T, HistoryError>,
+    ) -> Result<T, HistoryError> {
+        let tables = &*self.tables;
+        let mut tries = 1;
+        loop {
+            let error = match tables.begin_writing(alone || tries > 1) {
+                Err(error) => error,
+                Ok(()) => match act(tables).and_then(|value| tables.commit().map(|()| value)) {
+                    Ok(value) => return Ok(value),
+                    Err(error) => {
+                        tables.roll_back();
+                        error
+                    }
+                },
+            };
+            if tries == TRIES || !tables.was_in_the_way(&error) {
+                return Err(error);
             }
-            Content::Foreign => Err(HistoryError::Foreign { path }),
-            Content::Store(_) | Content::Empty => Ok(()),
+            tries += 1;
         }
     }
 }
-
-/// Waits for another one's transaction; false when patience is at its end.
-fn waits(times: i32) -> bool {
-    std::thread::sleep(POLL);
-    POLL * times.unsigned_abs() < PATIENCE
-}
-
-/// Whether SQLite says that another process holds the file, so that trying again helps.
-pub(super) fn is_locked(error: &rusqlite::Error) -> bool {
-    use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
-    matches!(error.sqlite_error_code(), Some(DatabaseBusy | DatabaseLocked))
-}
-
-/// Whether SQLite says that the file itself is damaged, so that setting it aside helps.
-pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
-    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
-    matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
-}
-
-fn cannot_open(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::CannotOpen | rusqlite::ErrorCode::ReadOnly))
-}
-
-fn sql_error(path: &Path, source: rusqlite::Error) -> HistoryError {
-    HistoryError::Sql { path: path.to_path_buf(), reason: source }
-}
-
-/// SQLite's own words for a folder are "unable to open database file".
-fn refuse_folder(path: &Path) -> Result<(), HistoryError> {
-    if path.is_dir() {
-        return Err(HistoryError::Io { path: path.to_path_buf(), reason: ErrorKind::IsADirectory.into() });
-    }
-    Ok(())
-}
-
-/// Makes the store's folder. `.rpt` hides itself from git.
-pub(super) fn make_folder(path: &Path) -> Result<PathBuf, HistoryError> {
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
-        _ => PathBuf::from("."),
-    };
-    let failed = |reason| HistoryError::Io { path: folder.clone(), reason };
-    std::fs::create_dir_all(&folder).map_err(failed)?;
-    let ignore = folder.join(".gitignore");
-    if folder.file_name().is_some_and(|name| name == FOLDER) && !ignore.exists() {
-        std::fs::write(ignore, "*\n").map_err(failed)?;
-    }
-    Ok(folder)
-}
-
-/// Locks the folder. Where the file system knows no locks, or somebody holds this one for
-/// too long, the work goes on without: SQLite's own locks still keep the file whole.
-fn lock(folder: &Path) -> Option<Flock<File>> {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        match Flock::lock(File::open(folder).ok()?, FlockArg::LockExclusiveNonblock) {
-            Ok(held) => return Some(held),
-            Err((_, Errno::EWOULDBLOCK)) if Instant::now() < until => {
-                std::thread::sleep(Duration::from_millis(2));
-            }
-            Err(_) => return None,
-        }
-    }
-}
-
-/// Moves a damaged store, its journal included, to a name that tells when.
-fn set_aside(path: &Path) -> Result<PathBuf, HistoryError> {
-    let stamp = jiff::Timestamp::now().strftime(".damaged-%Y%m%dT%H%M%SZ").to_string();
-    let free = |suffix: &String| !beside(path, suffix).exists();
-    let suffix = std::iter::once(stamp.clone())
-        .chain((2..1000).map(|count| format!("{stamp}-{count}")))
-        .find(free)
-        .unwrap_or(stamp);
-    let aside = beside(path, &suffix);
-    std::fs::rename(path, &aside).map_err(|reason| HistoryError::Io { path: path.to_path_buf(), reason })?;
-    // A journal left behind would be played into the new store.
-    for journal in ["-wal", "-shm"] {
-        match std::fs::rename(beside(path, journal), beside(&aside, journal)) {
-            Err(reason) if reason.kind() != ErrorKind::NotFound => {
-                return Err(HistoryError::Io { path: beside(path, journal), reason });
-            }
-            _ => {}
-        }
-    }
-    Ok(aside)
-}
-
-/// The file whose name is that of `path` and `suffix`.
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
-#[cfg(test)]
-#[path = "store_tests.rs"]
-mod tests;

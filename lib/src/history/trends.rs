@@ -1,8 +1,8 @@
 //! Owns which tests, files and suites became slower or faster, and since when.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
 
-use rusqlite::params;
 use serde::Serialize;
 
 use super::failures::Place;
@@ -11,7 +11,9 @@ use super::runs::tests_matching;
 use super::select::{RunFilter, TestFilter, iso};
 use super::store::Store;
 use super::table::{Cell, Column, Tone, duration};
+use super::tables::{Tables, Tests};
 use super::{HistoryError, Run};
+use crate::outcome::Outcome;
 use crate::test_id::file_of;
 use crate::trend::{ChangePoint, change_point};
 
@@ -96,16 +98,16 @@ impl Together {
 impl Store {
     /// The changes, the largest in time first.
     pub fn trends(&self, runs: &RunFilter, tests: &TestFilter) -> Result<Vec<TrendRow>, HistoryError> {
-        let mut rows = self.read(|| {
-            let mut runs = self.read_runs(runs)?;
+        let mut rows = self.read(|tables| {
+            let mut runs = tables.runs(runs)?;
             runs.truncate(WINDOW);
             runs.reverse();
             let names: Vec<(i64, String)> =
-                tests_matching(&self.connection, |node_id| tests.matches(node_id))?.into_iter().collect();
+                tests_matching(tables, |node_id| tests.matches(node_id))?.into_iter().collect();
             let mut rows = Vec::new();
             let (mut files, mut suite): (BTreeMap<&str, Together>, _) = (BTreeMap::new(), Together::default());
             for chunk in names.chunks(CHUNK) {
-                for ((_, node_id), series) in chunk.iter().zip(self.series(&runs, chunk)?) {
+                for ((_, node_id), series) in chunk.iter().zip(series_of(tables, &runs, chunk)?) {
                     files.entry(file_of(node_id)).or_default().add(&series);
                     suite.add(&series);
                     rows.extend(trend(node_id, Subject::Test, &series, &runs));
@@ -121,29 +123,25 @@ impl Store {
         rows.sort_by(|a, b| size(b).total_cmp(&size(a)).then_with(|| a.node_id.cmp(&b.node_id)));
         Ok(rows)
     }
+}
 
-    /// The durations of the passes of each of these tests, whose keys ascend.
-    fn series(&self, runs: &[Run], tests: &[(i64, String)]) -> rusqlite::Result<Vec<Series>> {
-        let places: HashMap<i64, usize> = tests.iter().enumerate().map(|(place, (test, _))| (*test, place)).collect();
-        let (Some((first, _)), Some((last, _))) = (tests.first(), tests.last()) else {
-            return Ok(Vec::new());
-        };
-        let mut all = vec![Series::new(); tests.len()];
-        // 0 and 5: passed and xpassed. What fails may end early.
-        let mut statement = self.connection.prepare_cached(
-            "SELECT test, duration_us FROM result
-             WHERE run = ?1 AND test BETWEEN ?2 AND ?3 AND nth = 0 AND outcome IN (0, 5)",
-        )?;
-        for (number, run) in (0_u32..).zip(runs) {
-            let mut rows = statement.query(params![run.key, first, last])?;
-            while let Some(row) = rows.next()? {
-                if let Some(&place) = places.get(&row.get(0)?) {
-                    all[place].push((number, row.get(1)?));
-                }
-            }
+/// The durations of the passes of each of these tests, whose keys ascend.
+fn series_of(tables: &dyn Tables, runs: &[Run], tests: &[(i64, String)]) -> Result<Vec<Series>, HistoryError> {
+    let keys: Vec<i64> = tests.iter().map(|(test, _)| *test).collect();
+    let run_keys: Vec<i64> = runs.iter().map(|run| run.key).collect();
+    let mut all = vec![Series::new(); tests.len()];
+    tables.results(&run_keys, Tests::Of(&keys), &mut |run, result| {
+        // What fails may end early.
+        let passed = matches!(result.outcome, Outcome::Passed | Outcome::Xpassed);
+        if passed
+            && result.nth == 0
+            && let Ok(place) = keys.binary_search(&result.test)
+        {
+            all[place].push((run as u32, result.duration_us));
         }
-        Ok(all)
-    }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(all)
 }
 
 fn trend(node_id: &str, subject: Subject, series: &Series, runs: &[Run]) -> Option<TrendRow> {

@@ -3,14 +3,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use rusqlite::{Connection, params};
 use serde::Serialize;
 
-use super::HistoryError;
-use super::append::{ALL_TESTS, forget_oldest, recompute, statistics_at};
-use super::runs::keys;
+use super::append::{forget_oldest, in_order, recompute};
 use super::select::RunFilter;
 use super::store::Store;
+use super::tables::{ALL_TESTS, Tables, Totals};
+use super::{HistoryError, Run};
 
 /// Which runs to take out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,22 +76,23 @@ impl Store {
     fn prune_by(&mut self, what: Prune, at_once: i64) -> Result<Pruned, HistoryError> {
         let mut pruned = Pruned { runs: 0, runs_left: 0, tests: 0 };
         loop {
-            let (gone, left) = self.write(|connection| {
-                let all = keys(connection, &RunFilter::default())?;
+            let (gone, left) = self.write_alone(|tables| {
+                let all = tables.runs(&RunFilter::default())?;
+                let totals: Vec<i64> = all.iter().rev().map(Run::total).collect();
+                let all: Vec<(i64, i64)> = all.into_iter().rev().map(|run| (run.key, run.head.started_at_us)).collect();
                 let due = match what {
                     Prune::KeepRuns(count) => all.len().saturating_sub(count as usize),
                     Prune::OlderThan(moment) => all.partition_point(|(_, started)| *started < moment),
                 };
-                let mut total = connection.prepare_cached("SELECT total FROM run WHERE run = ?1")?;
                 let (mut gone, mut results) = (0, 0);
-                for (run, _) in &all[..due] {
-                    results += total.query_row([run], |row| row.get::<_, i64>(0))?;
+                for total in &totals[..due] {
+                    results += total;
                     if gone > 0 && results > at_once {
                         break;
                     }
                     gone += 1;
                 }
-                forget_oldest(connection, &all, gone)?;
+                forget_oldest(tables, &all, gone)?;
                 Ok((gone, all.len() - gone))
             })?;
             pruned.runs += gone;
@@ -103,116 +103,58 @@ impl Store {
             std::thread::sleep(TURN);
         }
         if pruned.runs > 0 {
-            pruned.tests = self.write(|connection| {
-                connection.execute(
-                    "DELETE FROM message WHERE message NOT IN (SELECT message FROM result WHERE message IS NOT NULL)",
-                    [],
-                )?;
-                connection.execute(
-                    "DELETE FROM test WHERE NOT EXISTS (SELECT 1 FROM statistics WHERE statistics.test = test.test)
-                         AND test NOT IN (SELECT test FROM result)",
-                    [],
-                )
-            })?;
+            pruned.tests = self.write_alone(|tables| tables.sweep())?;
         }
         Ok(pruned)
     }
 
     /// Proves the file whole, the statistics and totals those of the results, and every reference good.
     pub fn check(&self) -> Result<Checked, HistoryError> {
-        self.read(|| {
-            let connection = &self.connection;
-            let runs = keys(connection, &RunFilter::default())?;
-            let mut problems = integrity(connection)?;
+        self.read(|tables| {
+            let runs = in_order(tables, &RunFilter::default())?;
+            let mut problems = tables.damage(TOLD)?;
             if problems.is_empty() {
-                problems.extend(wrong_references(connection)?);
-                problems.extend(wrong_totals(connection)?);
-                problems.extend(wrong_statistics(connection, &runs)?);
+                problems.extend(lost_references(tables)?);
+                problems.extend(wrong_totals(tables)?);
+                problems.extend(wrong_statistics(tables, &runs)?);
             }
-            Ok(Checked {
-                runs: runs.len(),
-                results: connection.query_row("SELECT count(*) FROM result", [], |row| row.get(0))?,
-                tests: connection.query_row("SELECT count(*) FROM statistics", [], |row| row.get(0))?,
-                problems,
-            })
+            let mut tests = 0;
+            tables.all_statistics(&mut |_, _, _| tests += 1)?;
+            Ok(Checked { runs: runs.len(), results: tables.count_results()?, tests, problems })
         })
     }
 
     /// Gives the space of what was taken out back to the disk.
     pub fn vacuum(&self) -> Result<Vacuumed, HistoryError> {
-        let size = |store: &Store| -> rusqlite::Result<u64> {
-            let of = |name| store.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-            Ok((of("page_count")? * of("page_size")?) as u64)
-        };
-        let act = || -> rusqlite::Result<Vacuumed> {
-            let bytes_before = size(self)?;
-            self.connection.execute_batch("VACUUM")?;
-            // What VACUUM wrote stands in the journal until it is moved into the file.
-            self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
-            Ok(Vacuumed { bytes_before, bytes_after: size(self)? })
-        };
-        act().map_err(|source| self.error(source))
+        let bytes_before = self.tables.size()?;
+        self.tables.vacuum()?;
+        Ok(Vacuumed { bytes_before, bytes_after: self.tables.size()? })
     }
 }
 
-fn integrity(connection: &Connection) -> rusqlite::Result<Vec<String>> {
-    let mut statement = connection.prepare(&format!("PRAGMA integrity_check({TOLD})"))?;
-    let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
-    let said = rows.collect::<rusqlite::Result<Vec<_>>>()?;
-    Ok(said.into_iter().filter(|line| line != "ok").collect())
+fn lost_references(tables: &dyn Tables) -> Result<Vec<String>, HistoryError> {
+    let lost = tables.lost_references()?.into_iter().filter(|(_, count)| *count > 0);
+    Ok(lost.map(|(table, count)| format!("{count} results refer to a {table} that is not there")).collect())
 }
 
-fn wrong_references(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+fn wrong_totals(tables: &dyn Tables) -> Result<Vec<String>, HistoryError> {
     let mut problems = Vec::new();
-    for (table, column) in [("run", "run"), ("test", "test"), ("message", "message"), ("worker", "worker")] {
-        let count: i64 = connection.query_row(
-            &format!(
-                "SELECT count(*) FROM result
-                 WHERE {column} IS NOT NULL AND {column} NOT IN (SELECT {column} FROM {table})"
-            ),
-            [],
-            |row| row.get(0),
-        )?;
-        if count > 0 {
-            problems.push(format!("{count} results refer to a {table} that is not there"));
-        }
-    }
-    Ok(problems)
-}
-
-fn wrong_totals(connection: &Connection) -> rusqlite::Result<Vec<String>> {
-    let mut statement = connection.prepare(
-        "SELECT run.run, run.total, run.passed + run.failed + run.errors + run.skipped + run.xfailed + run.xpassed
-                + run.not_run, (SELECT count(*) FROM result WHERE result.run = run.run)
-         FROM run",
-    )?;
-    let rows = statement.query_map(params![], |row| {
-        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?, row.get::<_, i64>(3)?))
-    })?;
-    let mut problems = Vec::new();
-    for row in rows {
-        let (run, total, sum, results) = row?;
+    tables.totals(&mut |Totals { run, total, sum, results }| {
         if (total, sum) != (results, results) && problems.len() < TOLD {
             problems.push(format!("run {run} holds {results} results, its totals say {total} and add up to {sum}"));
         }
-    }
+    })?;
     Ok(problems)
 }
 
-fn wrong_statistics(connection: &Connection, runs: &[(i64, i64)]) -> rusqlite::Result<Vec<String>> {
-    let mut expected = recompute(connection, runs, ALL_TESTS)?;
+fn wrong_statistics(tables: &dyn Tables, runs: &[(i64, i64)]) -> Result<Vec<String>, HistoryError> {
+    let mut expected = recompute(tables, runs, ALL_TESTS)?;
     let mut names: HashMap<i64, String> = HashMap::new();
-    let mut statement = connection.prepare(
-        "SELECT statistics.test, packed, node_id
-         FROM statistics LEFT JOIN test ON test.test = statistics.test",
-    )?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let test = row.get(0)?;
-        if expected.remove(&test) != Some(statistics_at(row, 1)?) {
-            names.insert(test, row.get::<_, Option<String>>(2)?.unwrap_or_default());
+    tables.all_statistics(&mut |test, node_id, statistics| {
+        if expected.remove(&test) != Some(statistics) {
+            names.insert(test, node_id.unwrap_or_default().to_string());
         }
-    }
+    })?;
     // What is left has results and no statistics.
     for test in expected.into_keys() {
         names.insert(test, format!("test {test}, which has none"));

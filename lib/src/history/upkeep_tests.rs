@@ -45,7 +45,8 @@ fn what_only_old_runs_had_is_gone() {
     assert!(sizes.bytes_before >= sizes.bytes_after && sizes.bytes_after > 0);
     assert_eq!(store.prune(Prune::OlderThan(20)).unwrap(), Pruned { runs: 2, runs_left: 2, tests: 2 });
     assert_eq!(store.prune(Prune::KeepRuns(2)).unwrap(), Pruned { runs: 0, runs_left: 2, tests: 0 });
-    let messages: i64 = store.connection.query_row("SELECT count(*) FROM message", [], |row| row.get(0)).unwrap();
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    let messages: i64 = connection.query_row("SELECT count(*) FROM message", [], |row| row.get(0)).unwrap();
     assert_eq!((messages, store.check().unwrap().problems), (1, Vec::new()));
     assert_eq!(read_summaries(&path).unwrap()["t0"].total_runs, 2);
 }
@@ -63,9 +64,10 @@ fn a_check_tells_what_is_wrong() {
         ("DELETE FROM message", "1 results refer to a message that is not there"),
     ] {
         let root = tempfile::tempdir().unwrap();
-        let store = store(&root.path().join("h.db"), &[vec![0, 1], vec![0, 0]]);
+        let path = root.path().join("h.db");
+        let store = store(&path, &[vec![0, 1], vec![0, 0]]);
         assert_eq!(store.check().unwrap().problems, Vec::<String>::new());
-        store.connection.execute_batch(harm).unwrap();
+        rusqlite::Connection::open(&path).unwrap().execute_batch(harm).unwrap();
         let problems = store.check().unwrap().problems;
         assert!(problems.iter().any(|line| line.contains(told)), "{harm}: {problems:?}");
     }

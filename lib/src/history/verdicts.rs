@@ -2,17 +2,16 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
+use std::ops::ControlFlow;
 
-use rusqlite::params;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::append::outcome_at;
 use super::rows::{Row, SummaryRow, percent};
-use super::runs::test_named;
 use super::select::{RunFilter, TestFilter};
 use super::store::Store;
 use super::table::{Cell, Column, Tone};
+use super::tables::{Tables, Tests};
 use super::{HistoryError, Run};
 use crate::cli::one_line;
 use crate::flaky::Counts;
@@ -25,9 +24,6 @@ const WINDOW: usize = 200;
 
 /// How many tests are judged at a time: bounds what is held of their results.
 const CHUNK: usize = 20_000;
-
-/// From more tests than this on, reading through a run is cheaper than looking each test up.
-const LOOKED_UP: usize = 200;
 
 /// A test with its verdict.
 #[derive(Debug, Serialize)]
@@ -61,9 +57,9 @@ impl Store {
         listed: Listed,
     ) -> Result<Vec<VerdictRow>, HistoryError> {
         let _moment = self.moment()?;
-        let summaries = self.summaries(runs, tests)?;
-        let mut rows = self.read(|| {
-            let mut court = Court::open(self, runs)?;
+        let summaries = self.keyed_summaries(runs, tests)?;
+        let mut rows = self.read(|tables| {
+            let mut court = Court::open(tables, runs)?;
             let mut rows = Vec::new();
             for chunk in summaries.chunks(CHUNK) {
                 rows.extend(court.judge(chunk, listed)?.into_iter().filter(|row| listed.has(row)));
@@ -86,7 +82,7 @@ impl Listed<'_> {
 
 /// What all verdicts over the same runs share.
 struct Court<'a> {
-    store: &'a Store,
+    tables: &'a dyn Tables,
     /// Oldest first, outages left out.
     runs: Vec<Run>,
     outages: usize,
@@ -101,8 +97,8 @@ struct Court<'a> {
 type Sighting = (u16, Outcome, bool);
 
 impl<'a> Court<'a> {
-    fn open(store: &'a Store, filter: &RunFilter) -> rusqlite::Result<Court<'a>> {
-        let mut runs = store.read_runs(filter)?;
+    fn open(tables: &'a dyn Tables, filter: &RunFilter) -> Result<Court<'a>, HistoryError> {
+        let mut runs = tables.runs(filter)?;
         runs.truncate(WINDOW);
         let seen = runs.len();
         runs.retain(|run| {
@@ -111,31 +107,24 @@ impl<'a> Court<'a> {
         });
         runs.reverse();
         let outages = seen - runs.len();
-        // The text narrows down what is worth reading: most parts are phases and subtests of one attempt.
-        let mut statement = store
-            .connection
-            .prepare("SELECT run, test, nth, attempts FROM detail WHERE attempts LIKE '%\"attempt\":2%'")?;
-        let mut rows = statement.query([])?;
         let mut retried = HashSet::new();
-        while let Some(row) = rows.next()? {
-            if failed_before(&row.get::<_, String>(3)?) {
-                retried.insert((row.get(0)?, row.get(1)?, row.get(2)?));
+        let keys: Vec<i64> = runs.iter().map(|run| run.key).collect();
+        tables.retried(&keys, &mut |run, test, nth, attempts| {
+            if failed_before(attempts) {
+                retried.insert((run, test, nth));
             }
-        }
+        })?;
         let retried_tests = retried.iter().map(|(_, test, _)| *test).collect();
-        Ok(Court { store, runs, outages, retried, retried_tests, never_failed: HashMap::new() })
+        Ok(Court { tables, runs, outages, retried, retried_tests, never_failed: HashMap::new() })
     }
 
     /// Judges tests. Those that never failed are left out where they cannot be listed.
-    fn judge(&mut self, summaries: &[TestSummary], listed: Listed) -> rusqlite::Result<Vec<VerdictRow>> {
+    fn judge(&mut self, summaries: &[(i64, TestSummary)], listed: Listed) -> Result<Vec<VerdictRow>, HistoryError> {
         let mut tried: Vec<(i64, &TestSummary)> = Vec::new();
         let mut rows = Vec::new();
-        for summary in summaries {
-            let Some(test) = test_named(&self.store.connection, &summary.node_id)? else {
-                continue;
-            };
-            if summary.fail_count > 0 || self.retried_tests.contains(&test) {
-                tried.push((test, summary));
+        for (test, summary) in summaries {
+            if summary.fail_count > 0 || self.retried_tests.contains(test) {
+                tried.push((*test, summary));
             } else if listed != Listed::Flaky {
                 let passes = summary.pass_count.min(WINDOW as u32);
                 let judged = self.never_failed.entry(passes).or_insert_with(|| {
@@ -155,28 +144,17 @@ impl<'a> Court<'a> {
     }
 
     /// The results of each of `tests`, whose keys ascend, oldest first.
-    fn sightings(&self, tests: &[i64]) -> rusqlite::Result<Vec<Vec<Sighting>>> {
+    fn sightings(&self, tests: &[i64]) -> Result<Vec<Vec<Sighting>>, HistoryError> {
         let mut all = vec![Vec::new(); tests.len()];
-        // Few tests are looked up one by one; for many a run is read through.
-        let ranges: Vec<(i64, i64)> = match tests {
-            [first, .., last] if tests.len() > LOOKED_UP => vec![(*first, *last)],
-            few => few.iter().map(|test| (*test, *test)).collect(),
-        };
-        let mut statement = self.store.connection.prepare_cached(
-            "SELECT test, outcome, nth FROM result WHERE run = ?1 AND test BETWEEN ?2 AND ?3 ORDER BY test, nth",
-        )?;
-        for (place, run) in (0_u16..).zip(&self.runs) {
-            for (first, last) in &ranges {
-                let mut rows = statement.query(params![run.key, first, last])?;
-                while let Some(row) = rows.next()? {
-                    let test = row.get(0)?;
-                    if let Ok(at) = tests.binary_search(&test) {
-                        let retried = self.retried.contains(&(run.key, test, row.get(2)?));
-                        all[at].push((place, outcome_at(row, 1)?, retried));
-                    }
-                }
+        let keys: Vec<i64> = self.runs.iter().map(|run| run.key).collect();
+        self.tables.results(&keys, Tests::Of(tests), &mut |place, result| {
+            if let Ok(at) = tests.binary_search(&result.test) {
+                let retried = self.retried.contains(&(keys[place], result.test, result.nth));
+                // There are no more than WINDOW places.
+                all[at].push((place as u16, result.outcome, retried));
             }
-        }
+            Ok(ControlFlow::Continue(()))
+        })?;
         Ok(all)
     }
 
@@ -305,7 +283,7 @@ mod tests {
     #[test]
     fn many_tests_at_once_are_judged_as_each_alone() {
         let mut store = Store::temporary().unwrap();
-        let many = LOOKED_UP + 50;
+        let many = 250;
         for run in 0..12_usize {
             let head = RunHead {
                 started_at_us: run as i64,
@@ -324,7 +302,7 @@ mod tests {
         let all =
             Listed::Verdicts(&[Verdict::Flaky, Verdict::Suspect, Verdict::Broken, Verdict::Fixed, Verdict::Stable]);
         let together = store.verdicts(&RunFilter::default(), &TestFilter::default(), all).unwrap();
-        assert!(together.iter().filter(|row| row.summary.fail_count > 0).count() > LOOKED_UP);
+        assert!(together.iter().filter(|row| row.summary.fail_count > 0).count() > 200);
         for row in &together {
             let alone = TestFilter::new(vec![row.node_id.clone()]);
             let alone = store.verdicts(&RunFilter::default(), &alone, all).unwrap();

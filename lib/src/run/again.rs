@@ -21,15 +21,21 @@ pub struct Replay {
     pub worker: Option<String>,
 }
 
-/// Variables that change what Python, pytest and its plugins do. Others may be secrets.
-const RECORDED: &[&str] = &["PYTHON", "PYTEST_", "HYPOTHESIS_", "DJANGO_SETTINGS_MODULE", "LC_", "LANG", "TZ", "CI"];
+/// Begins of the names of variables that change what Python, pytest and its plugins do. Others may
+/// be secrets ...
+const RECORDED: &[&str] = &["PYTHON", "PYTEST_", "HYPOTHESIS_", "LC_", "LANG"];
+
+/// ... as those that only begin like one of these: GitLab's CI_JOB_TOKEN.
+const RECORDED_NAMES: &[&str] = &["DJANGO_SETTINGS_MODULE", "TZ", "CI"];
 
 /// A variable of one test, not of a run.
 const CURRENT: &str = "PYTEST_CURRENT_TEST";
 
 /// What of this process's environment a replay needs.
 pub(super) fn environment() -> Vec<(String, String)> {
-    let is_recorded = |name: &str| RECORDED.iter().any(|start| name.starts_with(start)) && name != CURRENT;
+    let is_recorded = |name: &str| {
+        (RECORDED.iter().any(|start| name.starts_with(start)) || RECORDED_NAMES.contains(&name)) && name != CURRENT
+    };
     let mut found: Vec<_> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .filter(|(name, _)| is_recorded(name))

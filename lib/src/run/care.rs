@@ -93,7 +93,7 @@ impl Run<'_> {
         let care = &self.options.care;
         let mut retries = Retries::new(care.reruns.clone(), collected.rules.clone(), self.store.clone());
         if let Some(asked) = care.stress_new {
-            match Stress::plan(asked, care.stress_time, self.store.as_deref(), items, order) {
+            match Stress::plan(asked, care.stress_time, self.store.as_ref(), items, order) {
                 Ok(stress) => retries.stress = stress,
                 Err(reason) => sinks.report.note(&format!("--stress-new does nothing: {reason}")),
             }

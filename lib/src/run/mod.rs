@@ -51,10 +51,11 @@ use sha2::{Digest, Sha256};
 
 use crate::cli::{Fault, Format, as_usage, say};
 use crate::exit::Exit;
-use crate::history::{Circumstances, Recorder, RunHasher, RunHead};
+use crate::history::{Circumstances, Kept, Recorder, RunHasher, RunHead};
 use crate::interrupt::{self, Interrupted};
 use crate::inventory::snapshot::Deal;
-use crate::project::{history_for_run, rootdir_option};
+use crate::location::Location;
+use crate::project::{history_for_run, local_history, rootdir_option};
 use crate::python::find_python;
 use crate::record::CollectError;
 use crate::report::{Collecting, Report, View};
@@ -181,7 +182,7 @@ fn run_with(options: &RunOptions, given: Option<Given>) -> anyhow::Result<Exit> 
     selection.put_first(&items, &first);
     let store = (!options.no_history).then(|| history_for_run(options.history.clone(), &rootdir));
     let how = (options.dist, share::count(options.workers), request.is_whole(&rootdir, &cwd));
-    let places = (&*rootdir, store.as_deref());
+    let places = (&*rootdir, store.as_ref());
     let sharing = match share::plan(&mut server.server, &items, &selection.order, how, places) {
         Ok(sharing) => sharing,
         Err(error) => {
@@ -232,7 +233,7 @@ struct Run<'a> {
     empty_is_fine: bool,
     on_stdout: OutputForm,
     head: RunHead,
-    store: Option<PathBuf>,
+    store: Option<Location>,
     ward: Ward,
     files: Files,
     /// pytest's own exit code, where plugins had a say.
@@ -323,7 +324,10 @@ impl<'a> Run<'a> {
             OutputForm::Text => None,
         };
         let memory = match &self.store {
-            Some(store) => Memory::Store(Recorder::start(store, self.head.clone())),
+            Some(store) => {
+                let local = local_history(Path::new(&self.head.rootdir));
+                Memory::Store(Recorder::start(Kept { store: store.clone(), local }, self.head.clone()))
+            }
             None => Memory::Digest(RunHasher::new()),
         };
         Sinks {

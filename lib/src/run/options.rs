@@ -1,11 +1,10 @@
 //! Owns what rpt-run was asked, as the command line says it.
 
-use std::path::PathBuf;
-
 use serde::{Deserialize, Serialize};
 
 use super::{Care, Replay, ReportFiles};
 use crate::cli::{Color, Format, PytestArgs};
+use crate::location::Location;
 use crate::report::Show;
 use crate::server::Protocol;
 use crate::settings::Dist;
@@ -72,7 +71,7 @@ pub struct RunOptions {
     /// Run although files could not be collected.
     pub continue_on_collection_errors: bool,
     /// The store; `None`: at rootdir.
-    pub history: Option<PathBuf>,
+    pub history: Option<Location>,
     /// Make a recorded run again.
     pub replay: Option<Replay>,
     /// Remember nothing.

@@ -8,6 +8,7 @@ use nix::sys::signal::Signal;
 use super::deadline::{AUTO_FLOOR, Allowance, Limit, Timeout, allowance, by_history, seconds, took_too_long};
 use super::dispatcher::State;
 use crate::history::recent_passes;
+use crate::location::Location;
 use crate::outcome::{Outcome, Phase};
 use crate::record::TestResult;
 use crate::server::Rules;
@@ -52,7 +53,7 @@ pub(super) struct Limits {
     /// What pytest's configuration says.
     pub rules: Rules,
     /// Where `--timeout auto` looks.
-    pub history: Option<std::path::PathBuf>,
+    pub history: Option<Location>,
     /// When running tests are looked at next.
     pub next_look: Option<Instant>,
 }
@@ -251,7 +252,7 @@ impl State<'_> {
 
     /// What history allows; as for a test never seen where it cannot be read.
     fn limit_by_history(&mut self, node_id: &str) -> Duration {
-        let passes = self.run.policy.limits.history.as_deref().map(|store| recent_passes(store, node_id));
+        let passes = self.run.policy.limits.history.as_ref().map(|store| recent_passes(store, node_id));
         match passes {
             Some(Ok(passes)) => by_history(passes),
             Some(Err(error)) => {

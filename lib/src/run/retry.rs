@@ -3,7 +3,6 @@
 //! as in a fresh run of that test. The decision is `rerun`'s.
 
 use std::collections::{HashMap, VecDeque};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use regex_lite::Regex;
@@ -16,6 +15,7 @@ use crate::flaky::verdict::Verdict;
 use crate::history::select::{RunFilter, TestFilter};
 use crate::history::verdicts::Listed;
 use crate::history::{HistoryError, Store};
+use crate::location::Location;
 use crate::outcome::Outcome;
 use crate::record::TestResult;
 use crate::rerun::{Attempted, Budget, Past, Reason, SURPRISING_AFTER, decide};
@@ -58,7 +58,7 @@ pub(super) struct Retries {
     asked: Reruns,
     rules: Rules,
     /// Where history is.
-    history: Option<PathBuf>,
+    history: Option<Location>,
     /// New tests, and how often each is run.
     pub stress: Stress,
     /// Attempts that ended of tests that have no result yet.
@@ -88,7 +88,7 @@ struct Known {
 }
 
 impl Retries {
-    pub(super) fn new(asked: Reruns, rules: Rules, history: Option<PathBuf>) -> Retries {
+    pub(super) fn new(asked: Reruns, rules: Rules, history: Option<Location>) -> Retries {
         Retries { asked, rules, history, ..Retries::default() }
     }
 
@@ -315,7 +315,7 @@ impl State<'_> {
     /// What history knows of a test.
     fn past(&mut self, node_id: &str) -> Option<Past> {
         if self.run.retries.known.is_none() {
-            let known = match self.run.retries.history.as_deref().map(read_known) {
+            let known = match self.run.retries.history.as_ref().map(read_known) {
                 Some(Ok(known)) => known,
                 Some(Err(error)) => {
                     self.run.sinks.report.note(&format!("--only-flaky: {error}: every failed test is run again"));
@@ -329,8 +329,8 @@ impl State<'_> {
     }
 }
 
-fn read_known(path: &std::path::Path) -> Result<Known, HistoryError> {
-    let store = match Store::open_to_read(path) {
+fn read_known(location: &Location) -> Result<Known, HistoryError> {
+    let store = match Store::open_to_read(location) {
         Err(HistoryError::Missing { .. }) => return Ok(Known::default()),
         other => other?,
     };

@@ -10,6 +10,7 @@ use super::unmatched::{Extent, unmatched};
 use crate::cli::{Fault, as_usage, one_line};
 use crate::estimate::{Estimates, SetUp};
 use crate::history::{HistoryError, Store, read_summaries};
+use crate::location::Location;
 use crate::server::{BriefItem, FixtureTable, Server};
 use crate::settings::{self, Dist, Settings};
 use crate::unit::Subject;
@@ -35,7 +36,7 @@ pub(super) fn plan(
     items: &[BriefItem],
     order: &[u32],
     (dist, workers, is_whole): (Option<Dist>, usize, bool),
-    (rootdir, store): (&Path, Option<&Path>),
+    (rootdir, store): (&Path, Option<&Location>),
 ) -> anyhow::Result<Sharing> {
     let settings = settings::read(rootdir).map_err(as_usage)?;
     if let Some((test, problem)) = misused(items, order) {
@@ -82,7 +83,7 @@ pub(super) fn plan(
 
 /// What each item takes, and what a worker pays for the session, in microseconds; all the
 /// same where history knows nothing.
-fn expected(items: &[BriefItem], order: &[u32], store: Option<&Path>) -> Result<(Vec<u64>, u64), HistoryError> {
+fn expected(items: &[BriefItem], order: &[u32], store: Option<&Location>) -> Result<(Vec<u64>, u64), HistoryError> {
     let Some(store) = store else {
         return Ok((Vec::new(), 0));
     };

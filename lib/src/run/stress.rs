@@ -2,11 +2,11 @@
 //! times before it is believed.
 
 use std::collections::HashSet;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::dispatcher::State;
 use crate::history::read_summaries;
+use crate::location::Location;
 use crate::outcome::Outcome;
 use crate::record::TestResult;
 use crate::rerun::attempts_for;
@@ -51,7 +51,7 @@ impl Stress {
     pub(super) fn plan(
         asked: StressNew,
         most_time: Option<Duration>,
-        store: Option<&Path>,
+        store: Option<&Location>,
         items: &[BriefItem],
         order: &[u32],
     ) -> Result<Stress, String> {

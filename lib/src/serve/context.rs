@@ -20,7 +20,8 @@ use crate::collect::held::{Held, Inventory, Stale, hold};
 use crate::interrupt::Interrupted;
 use crate::inventory::hex_digest;
 use crate::inventory::snapshot::Trust;
-use crate::project::{FOLDER, HISTORY, HISTORY_VARIABLE};
+use crate::location::Location;
+use crate::project::{HISTORY_VARIABLE, local_history, nearest_history};
 use crate::python::environment_digests;
 use crate::record::{CollectError, Test};
 use crate::run::Exec;
@@ -342,17 +343,16 @@ impl Context {
     }
 
     /// Where its runs are remembered.
-    pub(crate) fn store(&self) -> PathBuf {
+    pub(crate) fn store(&self) -> Location {
         let folder = &self.identity.place.folder;
         if let Some(named) = self.identity.place.variable(HISTORY_VARIABLE).filter(|value| !value.is_empty()) {
-            return folder.join(named);
+            return Location::from(OsString::from(named)).within(folder);
         }
         let warm = unpoisoned(&self.state).warm.as_ref().map(|warm| warm.inventory.head().rootdir.clone());
-        let default = |folder: &Path| folder.join(FOLDER).join(HISTORY);
-        match warm {
-            Some(rootdir) => default(Path::new(&rootdir)),
-            None => folder.ancestors().map(default).find(|store| store.exists()).unwrap_or_else(|| default(folder)),
-        }
+        Location::File(match warm {
+            Some(rootdir) => local_history(Path::new(&rootdir)),
+            None => nearest_history(folder).unwrap_or_else(|| local_history(folder)),
+        })
     }
 
     /// The hash of the last collection; empty where there was none.

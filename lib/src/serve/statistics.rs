@@ -1,12 +1,11 @@
 //! Owns what is answered from history: flakiness, shards and their figures. It is the same
 //! library code that the other programs use.
 
-use std::path::Path;
-
 use super::protocol::{Failure, FlakyTest, Response, shortened};
 use crate::estimate::Estimates;
 use crate::filter::Known;
 use crate::history::{HistoryError, read_summaries};
+use crate::location::Location;
 use crate::outcome::Outcome;
 use crate::record::Test;
 use crate::shard::{Plan, Strategy, check_index, info_of};
@@ -14,7 +13,7 @@ use crate::summary::TestSummary;
 use crate::unit::{Keep, Subject};
 
 /// What history says of all tests.
-pub(crate) fn flakiness_report(store: &Path) -> Result<Response, Failure> {
+pub(crate) fn flakiness_report(store: &Location) -> Result<Response, Failure> {
     let summaries = read_summaries(store).map_err(unreadable)?;
     let mut flaky_tests = Vec::new();
     let mut unstable_tests = Vec::new();
@@ -36,7 +35,7 @@ pub(crate) fn flakiness_report(store: &Path) -> Result<Response, Failure> {
 }
 
 /// What history says of one test; nothing of one it never saw.
-pub(crate) fn test_flakiness(store: &Path, node_id: &str) -> Result<Response, Failure> {
+pub(crate) fn test_flakiness(store: &Location, node_id: &str) -> Result<Response, Failure> {
     let summary = read_summaries(store).map_err(unreadable)?.remove(node_id).unwrap_or_default();
     Ok(Response::TestFlakiness {
         node_id: node_id.to_string(),
@@ -69,7 +68,7 @@ pub(crate) struct Cut {
 }
 
 /// The tests of one shard.
-pub(crate) fn shard(tests: &[Test], cut: &Cut, index: u32, store: &Path) -> Result<Response, Failure> {
+pub(crate) fn shard(tests: &[Test], cut: &Cut, index: u32, store: &Location) -> Result<Response, Failure> {
     check_index(index, cut.total_shards, 0).map_err(|error| Failure::invalid(error.to_string()))?;
     let node_ids = planned(tests, cut, store, |plan, subjects, _| {
         plan.members(index).map(|member| subjects[member].node_id.to_string()).collect()
@@ -78,7 +77,7 @@ pub(crate) fn shard(tests: &[Test], cut: &Cut, index: u32, store: &Path) -> Resu
 }
 
 /// The figures of all shards.
-pub(crate) fn shard_info(tests: &[Test], cut: &Cut, store: &Path) -> Result<Response, Failure> {
+pub(crate) fn shard_info(tests: &[Test], cut: &Cut, store: &Location) -> Result<Response, Failure> {
     planned(tests, cut, store, |plan, subjects, estimates| Response::ShardInfo(info_of(plan, subjects, estimates)))
 }
 
@@ -86,12 +85,12 @@ pub(crate) fn shard_info(tests: &[Test], cut: &Cut, store: &Path) -> Result<Resp
 fn planned<T>(
     tests: &[Test],
     cut: &Cut,
-    store: &Path,
+    store: &Location,
     tell: impl FnOnce(&Plan, &[Subject], &Estimates) -> T,
 ) -> Result<T, Failure> {
     let strategy = Strategy::from_name(&cut.strategy)
         .ok_or_else(|| Failure::invalid(format!("{:?} is no strategy", shortened(&cut.strategy))))?;
-    let known = match Known::read(Some(store.to_path_buf())) {
+    let known = match Known::read(Some(store.clone())) {
         // Without times machines would cut differently, and tests would be lost.
         Err(error) if strategy == Strategy::DurationBalanced => return Err(unreadable(error)),
         known => known.unwrap_or_default(),

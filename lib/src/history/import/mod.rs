@@ -17,6 +17,8 @@ use std::time::UNIX_EPOCH;
 use serde::Serialize;
 use thiserror::Error;
 
+pub use self::other_store::copy_runs;
+use super::select::RunFilter;
 use super::store::Store;
 use super::{HistoryError, RunHead};
 use crate::stream::StreamError;
@@ -136,7 +138,7 @@ pub fn import_file(
     let mut start = Vec::new();
     (&mut file).take(SQLITE.len() as u64).read_to_end(&mut start)?;
     if format == Some(Format::Store) || (format.is_none() && start == SQLITE) {
-        return other_store::import(store, &Store::open_to_read(path)?, imported);
+        return copy_runs(store, &Store::open_to_read(path)?, &RunFilter::default(), imported, |_, _| {});
     }
     let written_us = written.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
     import(store, start.as_slice().chain(file), format, written_us, imported)

@@ -7,8 +7,6 @@
 
 use rusqlite::Connection;
 
-use super::append;
-
 /// Marks the file as rpt's: "rpth" in SQLite's header.
 const APPLICATION_ID: i64 = 0x7270_7468;
 
@@ -22,7 +20,7 @@ pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 /// Unix epoch). state: 0 interrupted, 1 complete. Outcome codes: `Outcome::code`. nth tells
 /// results of one test in one run apart: 0 but for a test that ran twice. position is
 /// the place of a result among those of its worker, in the order in which they came, from 0.
-const VERSION_1: &str = "
+pub(super) const VERSION_1: &str = "
 CREATE TABLE run (
     run INTEGER PRIMARY KEY,
     run_id TEXT UNIQUE,
@@ -147,24 +145,21 @@ pub(super) fn content(connection: &Connection) -> rusqlite::Result<Content> {
     Ok(if tables == 0 { Content::Empty } else { Content::Foreign })
 }
 
-/// Brings an empty file or a store of an older version to the newest one, all steps or none.
-pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
-    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+/// Brings an empty file or a store of an older version to the newest one, within a transaction of the
+/// caller's. Whether the statistics are to be made from the results.
+pub(super) fn migrate(transaction: &Connection) -> rusqlite::Result<bool> {
     // Another process may have been faster: the version counts once the lock is held.
-    let from = match content(&transaction)? {
+    let from = match content(transaction)? {
         Content::Store(version) => version,
         Content::Empty | Content::Foreign => 0,
     };
     for step in MIGRATIONS.iter().skip(from as usize) {
         transaction.execute_batch(step)?;
     }
-    if (1..3).contains(&from) {
-        // What version 3 keeps of a test is made from its results.
-        append::rebuild(&transaction)?;
-    }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
-    transaction.commit()
+    // What version 3 keeps of a test is made from its results.
+    Ok((1..3).contains(&from))
 }
 
 #[cfg(test)]
@@ -180,10 +175,10 @@ mod tests {
 
     #[test]
     fn a_file_of_every_version_becomes_the_newest() {
-        let mut newest = Connection::open_in_memory().unwrap();
-        migrate(&mut newest).unwrap();
+        let newest = Connection::open_in_memory().unwrap();
+        migrate(&newest).unwrap();
         for version in 0..=MIGRATIONS.len() {
-            let mut older = Connection::open_in_memory().unwrap();
+            let older = Connection::open_in_memory().unwrap();
             for step in &MIGRATIONS[..version] {
                 older.execute_batch(step).unwrap();
             }
@@ -200,25 +195,13 @@ mod tests {
                     .unwrap();
             }
             // Twice: another process may have been faster.
-            migrate(&mut older).unwrap();
-            migrate(&mut older).unwrap();
+            // From version 3 on a store keeps the statistics that it has.
+            assert_eq!(migrate(&older).unwrap(), (1..3).contains(&version));
+            assert!(!migrate(&older).unwrap());
             assert_eq!(content(&older).unwrap(), Content::Store(VERSION));
             assert_eq!(tables(&older), tables(&newest));
             let kept: i64 = older.query_row("SELECT count(*) FROM test", [], |row| row.get(0)).unwrap();
             assert_eq!(kept, i64::from(version > 0));
-            let counted = "SELECT count(*) FROM statistics";
-            // From version 3 on a store keeps the statistics that it has.
-            let made = (1..3).contains(&version);
-            assert_eq!(older.query_row(counted, [], |row| row.get::<_, i64>(0)).unwrap(), i64::from(made));
         }
-    }
-
-    #[test]
-    fn a_step_that_fails_leaves_nothing() {
-        let mut connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch("CREATE TABLE worker (x)").unwrap();
-        assert!(migrate(&mut connection).is_err());
-        assert_eq!(tables(&connection).len(), 1);
-        assert_eq!(content(&connection).unwrap(), Content::Foreign);
     }
 }
