@@ -38,7 +38,7 @@ impl Project {
     pub(crate) fn remember(&mut self, results: &[(&str, Outcome, f64)]) {
         self.runs += 1;
         let head = RunHead { started_at_us: self.runs * 1_000_000, ..RunHead::default() };
-        let recorder = Recorder::start(&self.path().join(".rpt/history.db"), head);
+        let recorder = Recorder::start(self.path().join(".rpt/history.db"), head);
         for &(node_id, outcome, duration_ms) in results {
             recorder.push(&TestResult { node_id: node_id.into(), outcome, duration_ms, ..TestResult::default() });
         }

@@ -248,7 +248,7 @@ pub(crate) enum Command {
     /// where there is none), and writes one record of what came of it to stdout.
     #[command(after_help = "Examples:
   rpt-history pull --history postgres://db.example/team --last 50
-  rpt-history pull --history postgres://db.example/team --branch main --local main.db")]
+  rpt-history pull --history postgres://db.example/team --local team.db")]
     Pull {
         /// The local file [default: the nearest .rpt/history.db here or above, else here]
         #[arg(long, value_name = "FILE")]

@@ -142,7 +142,7 @@ impl RunWriter {
             run: run.key,
             started_at_us: run.head.started_at_us,
             counts: run.counts,
-            workers: workers.map(|(name, key, position)| (name, Worker { key, position })).collect(),
+            workers: workers.map(|of| (of.name, Worker { key: of.key, position: of.position })).collect(),
         })
     }
 

@@ -45,7 +45,7 @@ fn the_id_of_a_stream_is_kept() {
     let root = tempfile::tempdir().unwrap();
     let run_id = format!("sha256:{}", "7".repeat(64));
     for _ in 0..2 {
-        let recorder = Recorder::start(&root.path().join("h.db"), head());
+        let recorder = Recorder::start(root.path().join("h.db"), head());
         recorder.push(&result("a", Outcome::Passed));
         let finished = recorder.finish(&RunComplete { run_id: run_id.clone(), ..RunComplete::default() });
         assert_eq!(finished.run_id, run_id);
@@ -131,7 +131,7 @@ fn an_unusable_store_costs_one_warning_and_not_the_id() {
     hasher.push(&result("a", Outcome::Passed));
     let run_id = hasher.finish(&head());
     for store in ["folder", "file/history.db", "/dev/null/history.db", "/dev/full"] {
-        let recorder = Recorder::start(&root.path().join(store), head());
+        let recorder = Recorder::start(root.path().join(store), head());
         recorder.push(&result("a", Outcome::Passed));
         let finished = recorder.finish(&RunComplete::default());
         assert_eq!((finished.run_id, finished.remembered), (run_id.clone(), false), "{store}");

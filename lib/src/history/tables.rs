@@ -81,6 +81,15 @@ pub(super) struct NewResult<'a> {
     pub(super) entry: &'a Entry,
 }
 
+/// How far a worker of a run came; both are `None` for results that name no worker.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct WorkerPlace {
+    pub(super) name: Option<String>,
+    pub(super) key: Option<i64>,
+    /// The place of its newest result, from 0.
+    pub(super) position: i64,
+}
+
 /// The totals that a run claims, and how many results it holds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Totals {
@@ -155,8 +164,8 @@ pub(super) trait Reads {
     /// What stands around a late result of each of these tests; beside each up to which number the
     /// newer results are counted exactly.
     fn around(&self, run_us: i64, tests: &[(i64, u32)]) -> Result<Vec<Around>, HistoryError>;
-    /// The place of the newest result of each worker of a run, and its key.
-    fn workers_of(&self, run: i64) -> Result<Vec<(Option<String>, Option<i64>, i64)>, HistoryError>;
+    /// How far each worker of a run came.
+    fn workers_of(&self, run: i64) -> Result<Vec<WorkerPlace>, HistoryError>;
 }
 
 /// What is written, each within a transaction.

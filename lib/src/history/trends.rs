@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn slower_tests_their_file_and_the_suite() {
         let root = tempfile::tempdir().unwrap();
-        let mut store = Store::open(&root.path().join("h.db")).unwrap();
+        let mut store = Store::open(root.path().join("h.db")).unwrap();
         for run in 0..40_i64 {
             let head = RunHead { started_at_us: run * 1_000_000, ..RunHead::default() };
             let entry =

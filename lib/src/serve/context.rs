@@ -346,7 +346,7 @@ impl Context {
     pub(crate) fn store(&self) -> Location {
         let folder = &self.identity.place.folder;
         if let Some(named) = self.identity.place.variable(HISTORY_VARIABLE).filter(|value| !value.is_empty()) {
-            return Location::from(OsString::from(named)).within(folder);
+            return Location::from(named).within(folder);
         }
         let warm = unpoisoned(&self.state).warm.as_ref().map(|warm| warm.inventory.head().rootdir.clone());
         Location::File(match warm {

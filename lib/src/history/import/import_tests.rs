@@ -25,7 +25,7 @@ struct Home {
 
 fn home() -> Home {
     let root = tempfile::tempdir().unwrap();
-    let store = Store::open(&root.path().join("h.db")).unwrap();
+    let store = Store::open(root.path().join("h.db")).unwrap();
     Home { _root: root, store }
 }
 
@@ -262,7 +262,7 @@ fn stores_merge_in_any_order_to_the_same() {
     let root = tempfile::tempdir().unwrap();
     let path = |name: &str| root.path().join(name);
     for (name, runs) in [("a.db", [5, 7]), ("b.db", [6, 7])] {
-        let mut store = Store::open(&path(name)).unwrap();
+        let mut store = Store::open(path(name)).unwrap();
         for start in runs {
             let result = json!({"type": "result", "node_id": format!("t{}", start % 2), "message": null,
                 "outcome": if start == 6 { "failed" } else { "passed" }, "duration_ms": start, "started_at": start});
@@ -272,7 +272,7 @@ fn stores_merge_in_any_order_to_the_same() {
     let merged: Vec<_> = [["a.db", "b.db"], ["b.db", "a.db"]]
         .into_iter()
         .map(|order| {
-            let mut store = Store::open(&path(&order.concat())).unwrap();
+            let mut store = Store::open(path(&order.concat())).unwrap();
             let mut imported = Imported::default();
             for name in order {
                 import_file(&mut store, &path(name), None, &mut imported).unwrap();

@@ -11,7 +11,7 @@ use super::text::{loaded, stored};
 use crate::flaky::{Around, Counts, Statistics};
 use crate::history::append::Entry;
 use crate::history::select::RunFilter;
-use crate::history::tables::{Brief, MORE_ATTEMPTS, Reads, RunPlace, SeeBrief, SetUpRow, Tests, Told};
+use crate::history::tables::{Brief, MORE_ATTEMPTS, Reads, RunPlace, SeeBrief, SetUpRow, Tests, Told, WorkerPlace};
 use crate::history::{HistoryError, Run, RunHead};
 use crate::outcome::{Outcome, Phase};
 
@@ -314,14 +314,18 @@ impl Reads for Postgres {
         Ok(rows.iter().map(around).collect())
     }
 
-    fn workers_of(&self, run: i64) -> Result<Vec<(Option<String>, Option<i64>, i64)>, HistoryError> {
+    fn workers_of(&self, run: i64) -> Result<Vec<WorkerPlace>, HistoryError> {
         let rows = self.query(
             "SELECT worker.name, result.worker, max(result.position)
              FROM result LEFT JOIN worker ON worker.worker = result.worker
              WHERE result.run = $1 GROUP BY result.worker, worker.name",
             &[&small(run)],
         )?;
-        let worker = |row: &Row| (optional(row, 0), row.get::<_, Option<i32>>(1).map(i64::from), key(row, 2));
+        let worker = |row: &Row| WorkerPlace {
+            name: optional(row, 0),
+            key: row.get::<_, Option<i32>>(1).map(i64::from),
+            position: key(row, 2),
+        };
         Ok(rows.iter().map(worker).collect())
     }
 }

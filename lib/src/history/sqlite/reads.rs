@@ -9,7 +9,7 @@ use super::Sqlite;
 use crate::flaky::{Around, Counts, Statistics};
 use crate::history::append::Entry;
 use crate::history::select::RunFilter;
-use crate::history::tables::{Brief, MORE_ATTEMPTS, Reads, RunPlace, SeeBrief, SetUpRow, Tests, Told};
+use crate::history::tables::{Brief, MORE_ATTEMPTS, Reads, RunPlace, SeeBrief, SetUpRow, Tests, Told, WorkerPlace};
 use crate::history::{HistoryError, Run, RunHead};
 use crate::outcome::{Outcome, Phase};
 
@@ -329,14 +329,16 @@ impl Reads for Sqlite {
         self.named(tests.iter().map(read).collect())
     }
 
-    fn workers_of(&self, run: i64) -> Result<Vec<(Option<String>, Option<i64>, i64)>, HistoryError> {
+    fn workers_of(&self, run: i64) -> Result<Vec<WorkerPlace>, HistoryError> {
         let read = || -> rusqlite::Result<_> {
             let mut statement = self.connection.prepare(
                 "SELECT worker.name, result.worker, max(result.position)
                  FROM result LEFT JOIN worker ON worker.worker = result.worker
                  WHERE result.run = ?1 GROUP BY result.worker, worker.name",
             )?;
-            let rows = statement.query_map([run], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            let rows = statement.query_map([run], |row| {
+                Ok(WorkerPlace { name: row.get(0)?, key: row.get(1)?, position: row.get(2)? })
+            })?;
             rows.collect()
         };
         self.named(read())
