@@ -8,18 +8,18 @@ export RUST_TEST_THREADS ?= 4
 
 # What no version of pytest makes a difference to; `make test SAME_WITH_EVERY_PYTEST=plugins`
 # runs it with each all the same.
-SAME_WITH_EVERY_PYTEST := plugins help recipes generated history order shard filters bad_input github quarantine \
+SAME_WITH_EVERY_PYTEST := plugins help recipes generated history shared_history order shard filters bad_input github quarantine \
 	terminal view watchdog interrupt faults leaks replay remembered handoff identity serve::life serve::known serve::runs
 OLDER := $(foreach module,$(SAME_WITH_EVERY_PYTEST),--skip $(module)::)
 
-.PHONY: demo test lint parity bench install venvs
+.PHONY: demo test lint parity bench install venvs postgres
 
 # A real suite through the pipeline, twice.
 demo:
 	scripts/demo
 
 # Everything with the newest pytest, then the end-to-end tests with the older ones.
-test: venvs
+test: venvs postgres
 	cargo build --workspace --locked
 	RPT_TEST_PYTHON="$(CURDIR)/.venvs/pytest9/bin/python" RPT_TEST_PLUGINS_PYTHON="$(CURDIR)/.venvs/plugins/bin/python" \
 		cargo test --workspace --locked
@@ -48,6 +48,10 @@ install:
 
 venvs:
 	scripts/venv $(PYTHONS) plugins >/dev/null
+
+# A history that a team shares is tested with a real server: installed where there is none.
+postgres:
+	scripts/postgres >/dev/null
 
 .venvs/lint/.stamp: scripts/requirements/lint.txt
 	scripts/venv lint >/dev/null

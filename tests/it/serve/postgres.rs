@@ -7,6 +7,7 @@ use nix::unistd::Pid;
 use serde_json::json;
 
 use super::client::Daemon;
+use crate::postgres::tools;
 use crate::process;
 use crate::project::Project;
 
@@ -69,11 +70,8 @@ def postgres():
 
 #[test]
 fn a_postgresql_server_survives_three_runs() {
-    for tool in ["initdb", "pg_ctl", "postgres"] {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let found = std::env::split_paths(&path).any(|folder| folder.join(tool).is_file());
-        assert!(found, "{tool} is not on PATH: apt-get install postgresql, and add /usr/lib/postgresql/*/bin to PATH");
-    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::join_paths([tools()].into_iter().chain(std::env::split_paths(&path))).unwrap();
     let project = Project::with_test(
         "def test_insert(postgres):\n\
          \x20   postgres.query('insert into runs select count(*) + 1 from runs')\n\
@@ -82,7 +80,8 @@ fn a_postgresql_server_survives_three_runs() {
          \x20   with open('seen', 'a') as seen: print(*rows, file=seen)\n\
          \x20   assert rows == [str(number + 1) for number in range(len(rows))]\n",
     )
-    .file("conftest.py", CONFTEST);
+    .file("conftest.py", CONFTEST)
+    .env("PATH", path);
     let daemon = Daemon::start(&project);
     let mut client = daemon.client("named");
     let context = client.open(&project);
