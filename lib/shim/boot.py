@@ -99,7 +99,7 @@ def _boot():
         sys.modules["rpt_shim." + name] = module
         setattr(package, name, module)
         exec(code, module.__dict__)
-        if name == "keeper" and not boot["settings"]["terminal"]:
+        if name == "keeper" and not boot["settings"]["terminal"] and boot["settings"]["base"] is None:
             module.keep(boot["settings"]["identity"] is not None)
         if name == "interpreter":
             # The modules after it import pytest.

@@ -2,6 +2,7 @@
 //! client that shares no code with it.
 
 mod bad_input;
+mod base;
 mod client;
 mod fixtures;
 mod known;

@@ -10,6 +10,9 @@ import sys
 import warnings
 from collections.abc import Iterator
 
+#: Where process descriptors are missing, how often children are looked at, in seconds.
+CHILD_POLL = 0.02
+
 
 class Children:
     def __init__(self) -> None:

@@ -126,6 +126,15 @@ class Dependencies:
         }
         sys.addaudithook(self._hook)
 
+    def goes_on(self, begin: float) -> None:
+        """In a fork, whose session begins then: what was loaded before is what it was until then."""
+        self.began_ns = int(begin * 1e9)
+        for folder in {*sys.path, *sys.path_importer_cache}:
+            # Where nothing is found that was not there when the modules of before were.
+            if os.path.isabs(folder) and os.path.isdir(folder):
+                self.listed.setdefault(folder, (entries_of(folder), False))
+        self.busy = False
+
     def stop(self) -> None:
         """Nothing is looked at from here on."""
         self.interest.clear()
@@ -160,7 +169,7 @@ class Dependencies:
             self._note_reader(name)
             return
         if name not in self.opened:
-            self.opened[name] = (_state(name), time.time_ns())
+            self.opened[name] = (state_of(name), time.time_ns())
         if name.endswith(".py"):
             self._note_reader(name)
 
@@ -179,7 +188,7 @@ class Dependencies:
     def _open_database(self, args: Any) -> None:
         name = _absolute(args[0])
         if name is not None and os.path.basename(name) != ":memory:" and name not in self.opened:
-            self.opened[name] = (_state(name), time.time_ns())
+            self.opened[name] = (state_of(name), time.time_ns())
 
     def _open_library(self, args: Any) -> None:
         if isinstance(args[0], str) and "/" in args[0]:
@@ -203,7 +212,7 @@ class Dependencies:
         every = frame.f_globals.get("__name__") not in FINDERS
         known = self.listed.get(name)
         if known is None:
-            self.listed[name] = (_entries(name), every)
+            self.listed[name] = (entries_of(name), every)
         elif every and not known[1]:
             self.listed[name] = (known[0], True)
 
@@ -270,7 +279,7 @@ class Dependencies:
         memory = self._memory(config)
         stdlib = os.path.realpath(sysconfig.get_path("stdlib")) + os.sep
         finders = _found_by_import(stdlib)
-        unstable = self._changed_listing(finders)
+        unstable = self.changed_listing(finders)
         files = self._files(config, stdlib, memory)
         strict = bool(config.getoption("doctestglob", None)) or bool(
             {"pytest_collect_file", "pytest_ignore_collect", "pytest_collect_directory"} & {hook for hook, _ in foreign}
@@ -308,7 +317,7 @@ class Dependencies:
             if f"/{BYTECODE_FOLDER}/" in name and ".pyc" in name:
                 source = _source_of(name)
                 if source is not None and source not in files:
-                    files[source] = self.opened.get(source) or (_state(source), seen[1])
+                    files[source] = self.opened.get(source) or (state_of(source), seen[1])
                 continue
             if not (name.startswith(stdlib) and not _in_site(name, stdlib)):
                 files.setdefault(name, seen)
@@ -319,28 +328,28 @@ class Dependencies:
             if name in files or (name.startswith(stdlib) and not _in_site(name, stdlib)):
                 continue
             if os.path.basename(os.path.dirname(name)) != BYTECODE_FOLDER:
-                files[name] = (_state(name), self.began_ns)
+                files[name] = (state_of(name), self.began_ns)
                 if files[name][0] is None and not _is_in_archive(name):
                     self.unseen = self.unseen or f"{wire.text(name)} was removed while it was collected"
         for name in _probed(config):
-            files.setdefault(name, (_state(name), self.began_ns))
+            files.setdefault(name, (state_of(name), self.began_ns))
         for folder in sys.path:
             if os.path.isfile(folder):
-                files.setdefault(folder, (_state(folder), self.began_ns))
-            for name in _entries(folder) or ():
+                files.setdefault(folder, (state_of(folder), self.began_ns))
+            for name in entries_of(folder) or ():
                 if name.endswith(".pth"):
                     path = os.path.join(folder, name)
-                    files.setdefault(path, (_state(path), self.began_ns))
+                    files.setdefault(path, (state_of(path), self.began_ns))
         return [
             [wire.text(name), list(state) if state else None, seen]
             for name, (state, seen) in files.items()
             if name not in self.made and not _is_folder(state)
         ]
 
-    def _changed_listing(self, finders: dict[str, list[str] | None]) -> str | None:
+    def changed_listing(self, finders: dict[str, list[str] | None]) -> str | None:
         """A folder whose entries are not those that were seen, if there is one."""
         for name, (entries, every) in self.listed.items():
-            now = finders[name] if name in finders else _entries(name)
+            now = finders[name] if name in finders else entries_of(name)
             old, new = set(entries or ()), set(now or ())
             if (every and old != new) or any(not _is_passing(name, entry) for entry in old ^ new):
                 return f"{wire.text(name)} changed while it was collected"
@@ -396,7 +405,7 @@ def _writes(mode: Any) -> bool:
     return isinstance(mode, str) and any(letter in mode for letter in "wax+")
 
 
-def _state(path: str) -> Any:
+def state_of(path: str) -> Any:
     """Time, size, number and time of the last change of its entry, if it exists."""
     try:
         found = os.stat(path)
@@ -409,7 +418,7 @@ def _is_folder(state: Any) -> bool:
     return state is not None and state[4] & 0o170000 == 0o040000
 
 
-def _entries(path: str) -> list[str] | None:
+def entries_of(path: str) -> list[str] | None:
     """Names, folders with a slash at the end, in order; None: it cannot be listed."""
     try:
         with os.scandir(path) as found:
@@ -428,7 +437,7 @@ def _leads_to_folder(entry: Any) -> bool:
 def _is_passing(folder: str, entry: str) -> bool:
     """Folders that tools make and that hold nothing to collect."""
     if entry.startswith(CACHE_IN_MAKING) and entry.endswith("/"):
-        return CACHE_FILES.issuperset(_entries(os.path.join(folder, entry)) or ())
+        return CACHE_FILES.issuperset(entries_of(os.path.join(folder, entry)) or ())
     return entry in (f"{BYTECODE_FOLDER}/", ".rpt/", ".pytest_cache/") or not entry.endswith(
         ("/", ".py", ".pyc", ".so", ".pth")
     )
@@ -455,7 +464,7 @@ def _found_by_import(stdlib: str) -> dict[str, list[str] | None]:
         if not isinstance(name, str) or not name.startswith("/") or os.path.isfile(name):
             continue
         if not (name + os.sep).startswith(stdlib) or _in_site(name, stdlib):
-            found[name] = _entries(name)
+            found[name] = entries_of(name)
     return found
 
 

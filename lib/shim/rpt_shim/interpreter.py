@@ -13,7 +13,7 @@ OLDEST_PYTEST = (7, 4)
 
 def prepare(args: list[str], fail: Callable[[str], None]) -> None:
     """`fail` tells rpt why this interpreter cannot be used, and ends the process."""
-    _look_like_pytest(args)
+    look_like_pytest(args)
     try:
         import pytest
     except ImportError as error:
@@ -24,7 +24,7 @@ def prepare(args: list[str], fail: Callable[[str], None]) -> None:
         fail(f"pytest {pytest.__version__} of {sys.executable} is too old: rpt needs 7.4 or later")
 
 
-def _look_like_pytest(args: list[str]) -> None:
+def look_like_pytest(args: list[str]) -> None:
     """sys.argv as the `pytest` command has it."""
     command = os.path.join(os.path.dirname(sys.executable), "pytest")
     sys.argv = [command, *args]

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from rpt_shim import identity, surroundings, wire
+from rpt_shim import base, identity, surroundings, wire
 from rpt_shim.dependencies import Dependencies, OnlyFiles
 from rpt_shim.server import Server
 
@@ -25,12 +25,15 @@ GC_THRESHOLD_WHILE_COLLECTING = 200_000
 
 def main(control_socket: socket.socket, settings: dict[str, Any]) -> int:
     """Returns the exit code of the process; never returns in a forked worker."""
+    record = None
+    if settings["base"] is not None:
+        control_socket, settings, record = base.serve(control_socket, settings)
     control = wire.Control(control_socket)
     surroundings.die_with(control.fileno())
     server = Server(control, settings, gc.get_threshold())
     gc.set_threshold(GC_THRESHOLD_WHILE_COLLECTING, *server.gc_thresholds[1:])
     if settings["watched_since"] is not None:
-        server.dependencies = Dependencies(settings["watched_since"])
+        server.dependencies = Dependencies(settings["watched_since"]) if record is None else record
     try:
         plugins: list[Any] = [server, identity]
         if settings["only"] is not None:

@@ -43,7 +43,7 @@ from rpt_shim import (
     wire,
 )
 from rpt_shim.board import Board
-from rpt_shim.children import Children
+from rpt_shim.children import CHILD_POLL, Children
 from rpt_shim.dependencies import Dependencies, installed_prefixes
 from rpt_shim.worker import Worker, describe_warning
 
@@ -52,9 +52,6 @@ FORK_HOSTILE = ("polars", "grpc", "jpype", "tensorflow", "jax", "ray")
 
 #: How often adopted children are looked at while workers run, in seconds.
 ORPHAN_POLL = 0.1
-
-#: Where process descriptors are missing, how often children are looked at, in seconds.
-CHILD_POLL = 0.02
 
 
 class Server:

@@ -123,6 +123,15 @@ impl Started {
         watch: Watch,
         interrupts: &Receiver<Interrupted>,
     ) -> anyhow::Result<Started> {
+        Started::by(question, watch, |launch| server::start(launch)?.ready(interrupts))
+    }
+
+    /// The same, where `ready` starts the process and waits until it has collected.
+    pub(super) fn by(
+        question: &Question,
+        watch: Watch,
+        ready: impl FnOnce(&Launch) -> anyhow::Result<Server>,
+    ) -> anyhow::Result<Started> {
         let launch = Launch {
             python: &question.python,
             args: &question.args,
@@ -134,7 +143,7 @@ impl Started {
             place: question.place,
             deals: false,
         };
-        let mut server = server::start(&launch)?.ready(interrupts)?;
+        let mut server = ready(&launch)?;
         let watched = server.dependencies()?;
         let environment = question.environment.clone();
         let capturing = std::thread::spawn(move || {

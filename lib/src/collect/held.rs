@@ -11,7 +11,7 @@ use crate::expression::Refusal;
 use crate::interrupt::Interrupted;
 use crate::inventory::snapshot::Head;
 use crate::record::{Record, Test};
-use crate::server::{Server, Watch};
+use crate::server::{Launch, Server, Watch};
 
 /// A collection and the server that made it.
 pub(crate) struct Held {
@@ -30,13 +30,13 @@ pub(crate) struct Inventory {
 /// agreed with.
 pub(crate) type Before = (Option<Head>, Vec<String>);
 
-/// Collects everything.
+/// Collects everything. `ready` starts the process and waits until it has collected.
 pub(crate) fn hold(
     question: &Question,
     (before, reasons): Before,
-    interrupts: &Receiver<Interrupted>,
+    ready: impl FnOnce(&Launch) -> anyhow::Result<Server>,
 ) -> anyhow::Result<Held> {
-    let mut started = Started::until(question, Watch::Everything, interrupts)?;
+    let mut started = Started::by(question, Watch::Everything, ready)?;
     let found = started.read(|_, _| Ok(()))?;
     let Started { server, capturing } = started;
     let collected = server.collected.clone();

@@ -230,7 +230,7 @@ fn set_to_run(
 /// Waits for a process of ours in a thread, and says how it ended.
 fn report_exit(index: usize, mut process: Started, events: Sender<Event>) {
     std::thread::spawn(move || {
-        let status = process.wait().map_or(-1, ExitStatusExt::into_raw);
+        let status = process.wait().ok().flatten().map_or(-1, ExitStatusExt::into_raw);
         // The dispatcher may be gone already.
         let _ = events.send(Event::Exited(index, status));
     });

@@ -93,6 +93,9 @@ pub(crate) fn status(options: &ServeOptions) -> anyhow::Result<Exit> {
             context["node_count"],
             kb(&context["server_memory_kb"])
         )?;
+        for note in context["not_preloaded"].as_array().into_iter().flatten().filter_map(|note| note.as_str()) {
+            writeln!(out, "  not preloaded: {}", crate::cli::one_line(note))?;
+        }
     }
     Ok(Exit::Ok)
 }

@@ -25,7 +25,8 @@ use crate::project::{HISTORY_VARIABLE, local_history, nearest_history};
 use crate::python::environment_digests;
 use crate::record::{CollectError, Test};
 use crate::run::Exec;
-use crate::server::{Place, Server};
+use crate::server::{Bases, Launch, Place, Server};
+use crate::settings;
 use crate::test_id::file_of;
 use crate::watching::Watching;
 
@@ -111,6 +112,10 @@ pub(crate) struct Context {
     pub executed: (AtomicU64, AtomicU64),
     state: Mutex<State>,
     changed: Condvar,
+    /// What its servers are forks of. Held by whoever collects.
+    bases: Mutex<Bases>,
+    /// pytest's, of the last collection.
+    rootdir: Mutex<Option<PathBuf>>,
     /// It has collected once.
     was_warm: AtomicBool,
     /// Nobody asked for it by name.
@@ -177,6 +182,8 @@ impl Context {
             executed: Default::default(),
             state: Mutex::default(),
             changed: Condvar::new(),
+            bases: Mutex::default(),
+            rootdir: Mutex::default(),
             was_warm: AtomicBool::new(false),
             automatic: AtomicBool::new(automatic),
             used: Mutex::new(Instant::now()),
@@ -248,7 +255,7 @@ impl Context {
             });
             state.busy = true;
             drop(state);
-            let held = hold(&question, (before, reasons), &self.interrupts.1);
+            let held = hold(&question, (before, reasons), |launch| self.start(launch));
             let warm = held.map(|held| self.keep(held));
             state = unpoisoned(&self.state);
             state.busy = false;
@@ -268,9 +275,23 @@ impl Context {
         }
     }
 
+    /// Starts a process that collects, as a fork of the base where that can be.
+    fn start(&self, launch: &Launch) -> anyhow::Result<Server> {
+        // What is wrong with the settings is told by the run that needs them.
+        let preload = settings::read(&self.settled_in()).map(|settings| settings.preload).unwrap_or_default();
+        unpoisoned(&self.bases).ready(launch, &preload, &self.interrupts.1)
+    }
+
+    /// Where the project's settings are: at pytest's rootdir, where that is known.
+    fn settled_in(&self) -> PathBuf {
+        let rootdir = unpoisoned(&self.rootdir).clone();
+        rootdir.unwrap_or_else(|| self.identity.place.folder.clone())
+    }
+
     /// Makes the server that collected wait for runs, where it can.
     fn keep(&self, held: Held) -> Warm {
         let Held { mut server, inventory } = held;
+        *unpoisoned(&self.rootdir) = Some(PathBuf::from(&inventory.head().rootdir));
         let collected = &server.collected;
         let errors = collected.errors.clone();
         let unsafe_here = self.identity.mode == Mode::Auto && !collected.fork_hazards.is_empty();
@@ -488,6 +509,7 @@ impl Context {
         let (state, idle) = (held.as_deref(), State::default());
         let (state, is_used) = (state.unwrap_or(&idle), state.is_none());
         let server = state.warm.as_ref().and_then(|warm| warm.server.as_ref());
+        let bases = self.bases.try_lock().ok();
         let pid = server.and_then(|warm| u32::try_from(warm.server.collected.pid).ok());
         ContextStatus {
             context_id: self.id.clone(),
@@ -504,6 +526,8 @@ impl Context {
             node_count: state.warm.as_ref().map_or(0, |warm| warm.inventory.head().node_count),
             server_pid: pid,
             server_memory_kb: pid.and_then(super::memory_kb),
+            base_pid: bases.as_ref().and_then(|bases| bases.pid()),
+            not_preloaded: bases.map(|bases| bases.notes().to_vec()).unwrap_or_default(),
         }
     }
 
@@ -520,6 +544,10 @@ impl Context {
         drop(state);
         if let Some(warm) = warm {
             warm.end();
+        }
+        // Whoever collects has it, and was told to stop: it ends with the context.
+        if let Ok(mut bases) = self.bases.try_lock() {
+            bases.end();
         }
         self.fixtures.close();
     }

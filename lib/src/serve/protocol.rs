@@ -466,6 +466,10 @@ pub(crate) struct ContextStatus {
     /// The process that holds the collection, where one does, and its resident memory.
     pub server_pid: Option<u32>,
     pub server_memory_kb: Option<u64>,
+    /// The process that it is a fork of, where one is held.
+    pub base_pid: Option<u32>,
+    /// What of the project's `preload` that process has not, and why.
+    pub not_preloaded: Vec<String>,
 }
 
 /// Why a request was not done.

@@ -358,7 +358,7 @@ pub struct Ending(UnixStream);
 
 impl Ending {
     /// Waits for it. What the server says meanwhile is left to whoever reads it.
-    pub fn wait(self) {
+    pub fn wait(&self) {
         let mut polled = [PollFd::new(self.0.as_fd(), PollFlags::empty())];
         while let Ok(0) | Err(Errno::EINTR) = poll(&mut polled, PollTimeout::NONE) {}
     }
@@ -374,7 +374,7 @@ impl ControlWriter {
         self.send_json(boot, &[])
     }
 
-    fn send_json(&mut self, message: &impl Serialize, fds: &[BorrowedFd]) -> Result<(), ServerError> {
+    pub(super) fn send_json(&mut self, message: &impl Serialize, fds: &[BorrowedFd]) -> Result<(), ServerError> {
         let body = serde_json::to_vec(message).map_err(lost)?;
         let mut frame = (body.len() as u32).to_le_bytes().to_vec();
         frame.extend(body);
@@ -404,6 +404,11 @@ impl ControlReader {
     /// The next message; `None` when the server is gone.
     #[expect(clippy::should_implement_trait, reason = "it can fail, and is no iterator")]
     pub fn next(&mut self) -> Result<Option<FromServer>, ServerError> {
+        self.answer()
+    }
+
+    /// The next message of a process that speaks other words; `None` when it is gone.
+    pub(super) fn answer<T: serde::de::DeserializeOwned>(&mut self) -> Result<Option<T>, ServerError> {
         let Some(frame) = self.frame()? else {
             return Ok(None);
         };
@@ -412,8 +417,13 @@ impl ControlReader {
 
     /// Whether there is something to read, a message or the end.
     pub fn is_readable(&self) -> bool {
+        self.is_readable_within(PollTimeout::ZERO)
+    }
+
+    /// The same, after waiting for so long at most.
+    pub(super) fn is_readable_within(&self, wait: PollTimeout) -> bool {
         let mut polled = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
-        poll(&mut polled, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+        poll(&mut polled, wait).is_ok_and(|ready| ready > 0)
     }
 
     /// The next message, where one of its own kind was asked for.

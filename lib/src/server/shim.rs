@@ -12,7 +12,7 @@ use crate::project::user_cache_folder;
 pub(super) const BOOT: &str = include_str!("../../shim/boot.py");
 
 /// The shim's modules in the order in which they may import each other.
-const MODULES: [(&str, &str); 31] = [
+const MODULES: [(&str, &str); 32] = [
     ("orphans", include_str!("../../shim/rpt_shim/orphans.py")),
     ("keeper", include_str!("../../shim/rpt_shim/keeper.py")),
     ("interpreter", include_str!("../../shim/rpt_shim/interpreter.py")),
@@ -43,6 +43,7 @@ const MODULES: [(&str, &str); 31] = [
     ("deal", include_str!("../../shim/rpt_shim/deal.py")),
     ("children", include_str!("../../shim/rpt_shim/children.py")),
     ("server", include_str!("../../shim/rpt_shim/server.py")),
+    ("base", include_str!("../../shim/rpt_shim/base.py")),
     ("main", include_str!("../../shim/rpt_shim/main.py")),
 ];
 
@@ -55,8 +56,9 @@ pub(super) struct Boot<'a> {
     settings: Settings<'a>,
 }
 
+/// What a process is told of its session.
 #[derive(Serialize)]
-struct Settings<'a> {
+pub(super) struct Settings<'a> {
     args: &'a [String],
     options: &'a [String],
     identity: Option<&'a Identity>,
@@ -70,16 +72,25 @@ struct Settings<'a> {
     terminal: bool,
     /// Workers collect their own files, where that is possible.
     deals: bool,
+    /// It has no session itself, and is forked for each; the modules that it imports before.
+    base: Option<&'a [String]>,
 }
 
-/// The boot message for a process that is started so, at `began` in seconds since the epoch.
-pub(super) fn boot<'a>(launch: &Launch<'a>, began: f64, board: i32) -> Boot<'a> {
+impl<'a> Settings<'a> {
+    /// Those of a base process.
+    pub(super) fn of_base(self, preload: &'a [String]) -> Settings<'a> {
+        Settings { base: Some(preload), ..self }
+    }
+}
+
+/// The settings of a session that is started so, at `began` in seconds since the epoch.
+pub(super) fn settings<'a>(launch: &Launch<'a>, began: f64, board: i32) -> Settings<'a> {
     let (watched_since, only) = match launch.watch {
         Watch::Nothing => (None, None),
         Watch::Everything => (Some(began), None),
         Watch::Only(files) => (Some(began), Some(files)),
     };
-    let settings = Settings {
+    Settings {
         args: launch.args,
         options: launch.options,
         identity: launch.identity.map(|(identity, _)| identity),
@@ -88,6 +99,11 @@ pub(super) fn boot<'a>(launch: &Launch<'a>, began: f64, board: i32) -> Boot<'a> 
         board,
         terminal: launch.terminal,
         deals: launch.deals,
-    };
+        base: None,
+    }
+}
+
+/// The boot message.
+pub(super) fn boot(settings: Settings) -> Boot {
     Boot { modules: MODULES, kept: user_cache_folder(), settings }
 }

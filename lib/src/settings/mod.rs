@@ -58,10 +58,12 @@ pub struct Settings {
     pub serial: Vec<String>,
     /// Commands that run once, before the first test.
     pub setup: Vec<String>,
+    /// Installed modules that rpt-serve imports once for all its interpreters.
+    pub preload: Vec<String>,
 }
 
 /// Every key, for whoever wrote another.
-const KEYS: &str = "dist, exclusive, resources, serial, setup";
+const KEYS: &str = "dist, exclusive, preload, resources, serial, setup";
 
 /// What is wrong with a file's text.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -121,6 +123,7 @@ impl Settings {
                     settings.dist = Some(dist.ok_or_else(|| wrong(key, value, wanted))?);
                 }
                 "exclusive" => settings.exclusive = texts(key, value, "a list of names of fixtures")?,
+                "preload" => settings.preload = texts(key, value, "a list of names of modules")?,
                 "resources" => settings.resources = resources(value)?,
                 "serial" => {
                     let ids = texts(key, value, "a list of node ids")?;
@@ -177,12 +180,13 @@ mod tests {
 
     #[test]
     fn both_files_say_the_same() {
-        let text = "dist = \"group\"\nexclusive = [\"server\"]\nserial = [\"t/slow\", \"t/a.py::test_x\"]\n\
+        let text = "dist = \"group\"\nexclusive = [\"server\"]\npreload = [\"numpy\"]\nserial = [\"t/slow\", \"t/a.py::test_x\"]\n\
                     setup = [\"make db\"]\n";
         let own = Settings::parse(&format!("{text}[resources]\ndb = 2\n")).unwrap();
         let pyproject = format!("[project]\nname = \"x\"\n[tool.rpt]\n{text}[tool.rpt.resources]\ndb = 2\n");
         assert_eq!(Settings::parse_pyproject(&pyproject), Ok(Some(own.clone())));
         assert_eq!((own.dist, own.resources["db"], own.setup.len()), (Some(Dist::Test), 2, 1));
+        assert_eq!(own.preload, ["numpy"]);
         assert_eq!(
             ["t/slow/a.py::f", "t/slower.py::f", "t/a.py::test_x[1]", "t/a.py::test_y"].map(|id| own.is_serial(id)),
             [true, false, true, false]
@@ -197,11 +201,15 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_with_what_is_allowed() {
         for (text, said) in [
-            ("resorces = {}", "unknown key \"resorces\"; allowed are dist, exclusive, resources, serial, setup"),
+            (
+                "resorces = {}",
+                "unknown key \"resorces\"; allowed are dist, exclusive, preload, resources, serial, setup",
+            ),
             ("dist = \"worksteal\"", "dist: \"worksteal\" is not one of auto, file"),
             ("dist = 3", "dist: 3 is not one of"),
             ("exclusive = \"server\"", "exclusive: \"server\" is not a list of names"),
             ("exclusive = [1]", "exclusive: 1 is not a list of names"),
+            ("preload = \"numpy\"", "preload: \"numpy\" is not a list of names of modules"),
             ("serial = [\" \"]", "serial: \" \" is not a list of node ids"),
             ("setup = [[\"make\"]]", "is not a list of commands"),
             ("resources = [\"db\"]", "is not a table of names and counts"),

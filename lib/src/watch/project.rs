@@ -13,7 +13,7 @@ use crate::collect::held::hold;
 use crate::interrupt::Interrupted;
 use crate::inventory::snapshot::Head;
 use crate::inventory::store::find;
-use crate::server::socket_path;
+use crate::server::{socket_path, start};
 use crate::test_id::file_of;
 use crate::watching::Watching;
 
@@ -52,7 +52,7 @@ impl Project {
             return Ok((Project::of(&stored.head, pytest, &question.cwd, noticed), None));
         }
         let reasons = vec!["rpt-run --watch had no record".to_string()];
-        let held = hold(&question, (None, reasons), interrupts)?;
+        let held = hold(&question, (None, reasons), |launch| start(launch)?.ready(interrupts))?;
         let project = Project::of(held.inventory.head(), pytest, &question.cwd, noticed);
         let is_plain = pytest.keyword.is_none() && pytest.marker.is_none() && held.server.collected.errors.is_empty();
         let mut server = held.server;

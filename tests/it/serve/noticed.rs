@@ -44,7 +44,13 @@ fn a_warm_process_that_is_killed_is_replaced() {
     let mut run = || client.want(json!({"type": "run", "context_id": context}), "run_complete")["passed"].clone();
     let server = || daemon.status()["contexts"][0]["server_pid"].as_i64();
     let kill_it = || {
-        let pid = server().unwrap();
+        // It is not told while somebody compares files.
+        assert!(process::poll(|| server().is_some()), "{}", daemon.status());
+        let pid = loop {
+            if let Some(pid) = server() {
+                break pid;
+            }
+        };
         kill(Pid::from_raw(pid as i32), Signal::SIGKILL).unwrap();
         pid
     };
