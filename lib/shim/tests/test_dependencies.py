@@ -72,6 +72,6 @@ def test_pytest_makes_its_cache_folder_under_a_passing_name(tmp_path):
     making = tmp_path / "pytest-cache-files-0a_bcdef"
     making.mkdir()
     (making / "README.md").touch()
-    assert watched._changed_listing({}) is None
+    assert watched.changed_listing({}) is None
     (making / "test_it.py").touch()
-    assert watched._changed_listing({}) == f"{tmp_path} changed while it was collected"
+    assert watched.changed_listing({}) == f"{tmp_path} changed while it was collected"
