@@ -1,6 +1,7 @@
 //! The daemon: every request over the socket and over stdin and stdout, in every form, by a
 //! client that shares no code with it.
 
+mod alone;
 mod bad_input;
 mod base;
 mod client;

@@ -50,6 +50,14 @@ def known_ids(config: Any) -> bytes | None:
     return json.dumps(ids, ensure_ascii=False, indent=2).encode(errors="replace")
 
 
+def forget_ids(config: Any, gone: set[str]) -> None:
+    """Tests that there are no more, unless an earlier session has written them down."""
+    plugin = config.pluginmanager.getplugin("nfplugin")
+    if plugin is not None and gone:
+        gone = gone - set(map(str, config.cache.get("cache/nodeids", [])))
+        plugin.cached_nodeids = {known for known in plugin.cached_nodeids if str(known) not in gone}
+
+
 def keep_known_ids(config: Any, known: bytes | None) -> None:
     """Where exactly that is written already it is not worked out and written again: with
     many tests that takes longer than running one."""

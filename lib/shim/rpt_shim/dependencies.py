@@ -107,7 +107,9 @@ class Dependencies:
         self.made_folders: tuple[str, ...] = ()
         self.unseen: str | None = None
         self.busy = False
-        self.interest = {
+        #: The modules there were when it began to look at a part; none: it looks at all.
+        self.modules_before: set[str] | None = None
+        self.events = {
             "open": self._open,
             "os.listdir": self._list,
             "os.scandir": self._list,
@@ -124,6 +126,7 @@ class Dependencies:
             "os.fork": self._start_program,
             "os.forkpty": self._start_program,
         }
+        self.interest = dict(self.events)
         sys.addaudithook(self._hook)
 
     def goes_on(self, begin: float) -> None:
@@ -134,6 +137,14 @@ class Dependencies:
             if os.path.isabs(folder) and os.path.isdir(folder):
                 self.listed.setdefault(folder, (entries_of(folder), False))
         self.busy = False
+
+    def looks_at_part(self, begin: float) -> None:
+        """Begins again, at what a few files depend on."""
+        self.began_ns = int(begin * 1e9)
+        self.opened, self.listed, self.read_by = {}, {}, set()
+        self.made, self.made_folders, self.unseen = set(), (), None
+        self.modules_before = set(sys.modules)
+        self.interest = dict(self.events)
 
     def stop(self) -> None:
         """Nothing is looked at from here on."""
@@ -278,7 +289,7 @@ class Dependencies:
         foreign = foreign_hooks(config)
         memory = self._memory(config)
         stdlib = os.path.realpath(sysconfig.get_path("stdlib")) + os.sep
-        finders = _found_by_import(stdlib)
+        finders = _found_by_import(stdlib) if self.modules_before is None else {}
         unstable = self.changed_listing(finders)
         files = self._files(config, stdlib, memory)
         strict = bool(config.getoption("doctestglob", None)) or bool(
@@ -303,7 +314,7 @@ class Dependencies:
             "unseen": self.unseen or unstable or self._uncacheable(config),
             "hidden_folders": ".*" not in config.getini("norecursedirs"),
             "read": sorted(wire.text(name) for name in self.read_by),
-            "crosses_files": any(_is_shared(item) for item in session.items),
+            "crosses_files": any(is_shared(item) for item in session.items),
             "filters": [config.option.keyword, config.option.markexpr],
             "registered_markers": _registered_markers(config),
             "arguments": [wire.text(argument) for argument in config.args],
@@ -316,13 +327,18 @@ class Dependencies:
                 continue
             if f"/{BYTECODE_FOLDER}/" in name and ".pyc" in name:
                 source = _source_of(name)
+                if self.modules_before is not None and name.startswith(stdlib) and not _in_site(name, stdlib):
+                    # As every module of the standard library that was loaded before.
+                    continue
                 if source is not None and source not in files:
                     files[source] = self.opened.get(source) or (state_of(source), seen[1])
                 continue
             if not (name.startswith(stdlib) and not _in_site(name, stdlib)):
                 files.setdefault(name, seen)
-        for module in list(sys.modules.values()):
+        for module_name, module in list(sys.modules.items()):
             name = getattr(module, "__file__", None)
+            if self.modules_before is not None and module_name in self.modules_before:
+                continue
             if not isinstance(name, str) or not name.startswith("/"):
                 continue
             if name in files or (name.startswith(stdlib) and not _in_site(name, stdlib)):
@@ -331,9 +347,9 @@ class Dependencies:
                 files[name] = (state_of(name), self.began_ns)
                 if files[name][0] is None and not _is_in_archive(name):
                     self.unseen = self.unseen or f"{wire.text(name)} was removed while it was collected"
-        for name in _probed(config):
+        for name in _probed(config) if self.modules_before is None else ():
             files.setdefault(name, (state_of(name), self.began_ns))
-        for folder in sys.path:
+        for folder in sys.path if self.modules_before is None else ():
             if os.path.isfile(folder):
                 files.setdefault(folder, (state_of(folder), self.began_ns))
             for name in entries_of(folder) or ():
@@ -515,7 +531,7 @@ def _registered_markers(config: pytest.Config) -> list[str] | None:
     return sorted(marker.name for marker in config._iter_registered_markers()) if strict else None
 
 
-def _is_shared(item: pytest.Item) -> bool:
+def is_shared(item: pytest.Item) -> bool:
     """Whether pytest orders it among tests of other files, for a parameter's sake."""
     callspec = getattr(item, "callspec", None)
     scopes = getattr(callspec, "_arg2scope", None) or {}

@@ -14,9 +14,8 @@ import os
 import select
 import socket
 import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -31,7 +30,7 @@ from rpt_shim import (
     orphans,
     parts,
     relay,
-    reports,
+    renewed,
     resident,
     rewritten,
     sharing,
@@ -39,16 +38,17 @@ from rpt_shim import (
     stacks,
     standing,
     surroundings,
-    voices,
     wire,
 )
 from rpt_shim.board import Board
 from rpt_shim.children import CHILD_POLL, Children
 from rpt_shim.dependencies import Dependencies, installed_prefixes
+from rpt_shim.findings import Findings
+from rpt_shim.prepared import Prepared
 from rpt_shim.worker import Worker, describe_warning
 
-#: Modules whose threads or devices do not survive a fork.
-FORK_HOSTILE = ("polars", "grpc", "jpype", "tensorflow", "jax", "ray")
+#: After so long without anybody, in seconds, it is tidied up: that keeps whoever comes meanwhile waiting.
+QUIET = 2.0
 
 #: How often adopted children are looked at while workers run, in seconds.
 ORPHAN_POLL = 0.1
@@ -67,10 +67,7 @@ class Server:
         self.board = Board(settings["board"])
         os.close(settings["board"])
         self.began = time.perf_counter()
-        self.errors: list[dict[str, str]] = []
-        self.skipped_files: list[dict[str, str]] = []
-        self.warnings: list[dict[str, Any]] = []
-        self.deselected = 0
+        self.findings = Findings()
         self.dependencies: Dependencies | None = None
         self.describer = inventory.Describer()
         #: Collection is over and requests are answered.
@@ -88,20 +85,17 @@ class Server:
         self.greeting: dict[str, Any] | None = None
         #: This process is a fork that serves one client of many.
         self.apart = False
-        #: What was worked out before the first client came: items and shared fixtures.
-        self.described: list[bytes] | None = None
-        self.shared: list[list[Any]] | None = None
-        #: The ids of all tests, as pytest's cache has them.
-        self.known_ids: bytes | None = None
-        #: Whether a collection of garbage could be heard, where that was looked at.
-        self.voices: voices.Voices | None = None
+        #: What was worked out before the first client came.
+        self.prepared: Prepared | None = None
+        #: Items that were collected again at last.
+        self.renewed: list[pytest.Item] = []
+        #: Garbage is left of what was collected again.
+        self.is_untidy = False
         self.seen: dict[str, tuple[int, int]] = {}
         #: What pytest's configuration says of time limits and reruns.
         self.rules: dict[str, Any] = {}
         #: Which plugins only this process has.
         self.registrations = relay.Registrations()
-        #: Reports of collectors.
-        self.collected_reports: list[pytest.CollectReport] = []
         self.relay: relay.Relay | None = None
         #: How the run ended, once it has.
         self.ending: dict[str, Any] | None = None
@@ -169,21 +163,16 @@ class Server:
             self.meter.begins(collector)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        self.collected_reports.append(report)
-        if report.failed:
-            path = report.nodeid or getattr(report, "fspath", "") or "."
-            self.errors.append({"file_path": wire.text(path), "message": reports.message(report) or ""})
-        elif report.skipped:
-            self.skipped_files.append({"file_path": wire.text(report.nodeid), "message": reports.message(report) or ""})
+        self.findings.add(report)
 
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
-        self.deselected += len(items)
+        self.findings.deselected += len(items)
 
     def pytest_warning_recorded(
         self, warning_message: Any, when: str, nodeid: str, location: tuple[str, int, str] | None
     ) -> None:
         if self.worker is None:
-            self.warnings.append(describe_warning(warning_message, when, nodeid, location))
+            self.findings.warnings.append(describe_warning(warning_message, when, nodeid, location))
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> Any:
@@ -220,55 +209,9 @@ class Server:
         return self.serve(session)
 
     def collected(self, session: pytest.Session) -> dict[str, Any]:
-        config = session.config
-        option = config.option
-        return {
-            "type": "collected",
-            "pid": os.getpid(),
-            "count": len(session.items),
-            "errors": self.errors,
-            "skipped_files": self.skipped_files,
-            "warnings": self.warnings,
-            "deselected": self.deselected,
-            "duration_ms": (time.perf_counter() - self.began) * 1000,
-            "rootdir": wire.text(config.rootpath),
-            "inipath": wire.text(config.inipath) if config.inipath else None,
-            "options": self.settings["options"],
-            "python_version": "%d.%d.%d" % sys.version_info[:3],
-            "pytest_version": pytest.__version__,
-            "holds_failures": cache.holds_failures(config),
-            "refused": self._refused(option),
-            "live_output": option.capture in ("no", "tee-sys"),
-            "maxfail": option.maxfail or 0,
-            "continue_on_collection_errors": bool(option.continue_on_collection_errors),
-            "fork_hazards": self._fork_hazards(),
-            "rules": self.rules,
-            "listens": relay.somebody_listens(config),
-            "has_summary": relay.has_summary(config),
-            "ends_itself": standing.ends_itself(config),
-            "randomly_seed": parts.seed(option),
-            "notes": parts.notes(config, session.items),
-            "deals": self.deals,
-        }
-
-    def _refused(self, option: Any) -> list[str]:
-        """Options that mean something else, or nothing, where workers run the tests."""
-        present = {
-            "--collect-only": getattr(option, "collectonly", False),
-            "--pdb": getattr(option, "usepdb", False),
-            "--trace": getattr(option, "trace", False),
-            "--stepwise": getattr(option, "stepwise", False),
-        }
-        return [name for name, value in present.items() if value]
-
-    def _fork_hazards(self) -> list[str]:
-        others = [thread.name for thread in threading.enumerate() if thread is not threading.current_thread()]
-        hazards = [f"thread {wire.text(name)}" for name in others]
-        hazards += [f"module {name}" for name in FORK_HOSTILE if name in sys.modules]
-        cuda = sys.modules.get("torch.cuda")
-        if cuda is not None and cuda.is_initialized():
-            hazards.append("CUDA in use")
-        return hazards
+        took = time.perf_counter() - self.began
+        said = self.findings.said(session, took, self.settings["options"], self.rules)
+        return {**said, "deals": self.deals}
 
     def _remember_files(self, session: pytest.Session) -> None:
         """Size and time of what was loaded from the project, so that a client that
@@ -295,7 +238,9 @@ class Server:
         ends, and in each worker when that worker has nothing more to run."""
         deadline: float | None = None
         while True:
-            readable = self._wait(deadline)
+            readable = self._wait(time.monotonic() + QUIET if self.is_untidy else deadline)
+            if self.is_untidy and not readable and not self.children:
+                self._tidy()
             if self.listener is not None and self.listener in readable:
                 connection, _ = self.listener.accept()
                 if self.greeting is not None:
@@ -336,6 +281,12 @@ class Server:
             if self.greeting is not None and self.control is None and not self.children:
                 return self._leave(session)
 
+    def _tidy(self) -> None:
+        """What was collected again and again would take more and more memory."""
+        assert self.prepared is not None
+        self.is_untidy = False
+        self.prepared.voices.collect()
+
     def _serve_apart(self, session: pytest.Session, connection: socket.socket) -> None:
         """Forks for a client. The fork goes on as a server that has that one client and
         ends with it; this process stays as it is."""
@@ -343,6 +294,7 @@ class Server:
             connection.close()
             return
         self.apart = True
+        self.is_untidy = False
         os.setpgid(0, 0)
         assert self.greeting is not None and self.listener is not None
         if self.control is not None:
@@ -370,7 +322,7 @@ class Server:
             pass
         if self.relay is not None and self.relay.broke is not None:
             raise self.relay.broke
-        cache.keep_known_ids(session.config, self.known_ids)
+        cache.keep_known_ids(session.config, None if self.prepared is None else self.prepared.known_ids)
         # What pytest makes its exit code of.
         code = self.ending["exit_code"]
         session.testsfailed = max(1, self.ending["failed"]) if code == 1 else 0
@@ -416,11 +368,11 @@ class Server:
             cache.remember(session.config, request["failures"], request["ran"])
             cache.remember_ids(session.config, request["dealt"])
         elif operation == "collect_reports":
-            found = [relay.serialised(session.config, report, {}) for report in self.collected_reports]
+            found = [relay.serialised(session.config, report, {}) for report in self.findings.reports]
             self.control.send({"reports": [json.dumps(report) for report in found]})
         elif operation == "fixtures":
-            if self.shared is not None and not request["exclusive"]:
-                used, unknown = self.shared, []
+            if self.prepared is not None and not request["exclusive"]:
+                used, unknown = self.prepared.shared, []
             else:
                 used, unknown = sharing.used(session, request["exclusive"])
             self.control.send({"fixtures": used, "unknown": unknown})
@@ -431,14 +383,18 @@ class Server:
         elif operation == "stay":
             self._listen(session.config, request["socket"])
             self.greeting = self.collected(session)
-            self.described = list(self._chunks(session, inventory.brief))
-            self.shared = sharing.used(session, [])[0]
-            self.known_ids = cache.known_ids(session.config)
             assert self.listener is not None
-            self.voices = voices.Voices(session.config, [self.control.fileno(), self.listener.fileno()])
+            # It holds what it described.
+            self.describer = inventory.Describer()
+            self.prepared = Prepared(session, [self.control.fileno(), self.listener.fileno()])
             self.control.send({"type": "lingering"})
         elif operation == "reside":
             return resident.serve(self, session, request)
+        elif operation == "renew":
+            self._renew(session, request)
+        elif operation == "new_items":
+            for payload in self._chunks(self.renewed, self.describer.full):
+                self.control.send_encoded(payload)
         elif operation == "linger":
             self._listen(session.config, request["socket"])
             self.control.send({"type": "lingering"})
@@ -449,17 +405,45 @@ class Server:
     def _send_items(self, session: pytest.Session, full: bool, located: bool) -> None:
         assert self.control is not None
         describe = self.describer.full if full else self.describer.located if located else inventory.brief
-        known = None if full or located else self.described
-        for payload in self._chunks(session, describe) if known is None else known:
+        if self.prepared is not None and not full and not located:
+            payloads: Iterable[bytes] = self.prepared.items
+        else:
+            payloads = self._chunks(session.items, describe)
+        for payload in payloads:
             self.control.send_encoded(payload)
 
     @staticmethod
-    def _chunks(session: pytest.Session, describe: Any) -> Iterator[bytes]:
-        items = session.items
+    def _chunks(items: list[pytest.Item], describe: Any) -> Iterator[bytes]:
         for start in range(0, len(items), inventory.CHUNK):
             chunk = [describe(item) for item in items[start : start + inventory.CHUNK]]
             yield wire.encode({"type": "items", "items": chunk})
         yield wire.encode({"type": "items", "items": []})
+
+    def _renew(self, session: pytest.Session, request: dict[str, Any]) -> None:
+        """Collects a few files again. Where that cannot be done this process is of no use any more."""
+        assert self.control is not None
+        if self.dependencies is None or self.prepared is None:
+            self.control.send({"type": "refused", "message": "it does not stay"})
+            return
+        # Who looks whether garbage could be heard must see all of it.
+        gc.disable()
+        try:
+            self.dependencies.looks_at_part(request["since"])
+            replaced = renewed.renew(self.findings, session, request["files"])
+            self.dependencies.stop()
+            self.renewed = [item for _, _, _, items in replaced for item in items]
+            self.describer = inventory.Describer()
+            self.greeting = self.collected(session)
+            self.prepared.takes_in(session, replaced)
+        except (Exception, pytest.exit.Exception, SystemExit, KeyboardInterrupt) as error:
+            why = str(error) if isinstance(error, renewed.Doubt) else f"{type(error).__name__}: {error}"
+            self.control.send({"type": "refused", "message": wire.text(why)})
+            return
+        finally:
+            self.dependencies.stop()
+            gc.enable()
+        self.is_untidy = True
+        self.control.send({"type": "renewed", "count": len(session.items)})
 
     def _send_dependencies(self, session: pytest.Session) -> None:
         assert self.control is not None
@@ -467,7 +451,7 @@ class Server:
             self.control.send({"type": "refused", "message": "nothing was watched"})
             return
         report = self.dependencies.report(session)
-        has_warnings = any(warning["when"] == "collect" for warning in self.warnings)
+        has_warnings = any(warning["when"] == "collect" for warning in self.findings.warnings)
         self.control.send({**report, "deal": self.meter and self.meter.told(session, has_warnings)})
 
     def _fork(self, session: pytest.Session, request: dict[str, Any], fds: list[int]) -> bool:
@@ -567,7 +551,7 @@ class Server:
             # What tests left behind is found here, while pytest still listens for
             # exceptions in finalizers. The five rounds at its own end then look at
             # what is new since, not at every item of the suite again.
-            if self.voices is None or not self.voices.nobody_has_one():
+            if self.prepared is None or not self.prepared.voices.nobody_has_one():
                 gc.collect()
             gc.freeze()
 

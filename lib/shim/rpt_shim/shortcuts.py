@@ -42,6 +42,14 @@ def install(session: pytest.Session) -> None:
     Definitions(session, closures).install()
 
 
+def forget(session: pytest.Session) -> None:
+    """Fixtures are gone: what names lead to is looked up anew."""
+    closures = getattr(vars(session._fixturemanager).get("getfixtureclosure"), "__self__", None)
+    if isinstance(closures, Closures):
+        closures.known.clear()
+        closures.registered += 1
+
+
 def plain_function(function: Any) -> types.FunctionType | None:
     """The function itself, or that of a bound method, where it stands for no other one."""
     if type(function) is types.MethodType:

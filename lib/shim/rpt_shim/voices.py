@@ -68,6 +68,22 @@ class Voices:
         self.before_is_silent = HAS_GENERATIONS and self.are_silent(gc.get_objects())
         self.collections = _older_collections()
 
+    def takes_in_new(self) -> None:
+        """What exists now existed before, from here on."""
+        if _older_collections() == self.collections:
+            self.before_is_silent = self.nobody_has_one()
+        else:
+            self.before_is_silent = HAS_GENERATIONS and self.are_silent(gc.get_objects())
+        gc.freeze()
+        gc.unfreeze()
+        self.collections = _older_collections()
+
+    def collect(self) -> None:
+        """Collects what was looked at."""
+        self.takes_in_new()
+        gc.collect()
+        self.collections = _older_collections()
+
     def nobody_has_one(self) -> bool:
         """Whether nothing could be heard of a collection now."""
         if not self.before_is_silent or _older_collections() != self.collections:

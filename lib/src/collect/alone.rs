@@ -85,7 +85,7 @@ pub(super) fn collect(question: &Question, part: &Part, output: OutputForm, colo
 
 /// The head and the tests of the whole suite, or what shows that other files might give
 /// other tests now.
-fn merged(
+pub(super) fn merged(
     question: &Question,
     part: &Part,
     before: &Head,

@@ -161,30 +161,39 @@ impl Started {
     }
 
     /// Reads every item; `each` gets its record, and that as a line of JSON.
-    pub(super) fn read(&mut self, mut each: impl FnMut(&Record, &[u8]) -> anyhow::Result<()>) -> anyhow::Result<Found> {
-        let mut builder = Builder::default();
-        let mut of = Vec::with_capacity(self.server.collected.count);
-        let (mut differing_id, mut line) = (None, Vec::new());
+    pub(super) fn read(&mut self, each: impl FnMut(&Record, &[u8]) -> anyhow::Result<()>) -> anyhow::Result<Found> {
         self.server.ask_full_items()?;
-        while let Some(chunk) = self.server.reader.chunk::<FullItem>()? {
-            for FullItem { test, selector } in chunk {
-                if differing_id.is_none() && looks_differing(&test.node_id) {
-                    differing_id = Some(test.node_id.clone());
-                }
-                of.push(selector);
-                let record = Record::Test(test);
-                line.clear();
-                serde_json::to_writer(&mut line, &record)?;
-                line.push(b'\n');
-                if let Record::Test(test) = &record {
-                    builder.push(test, &line);
-                }
-                each(&record, &line)?;
-            }
-        }
-        let table = self.server.selectors()?;
-        Ok(Found { built: builder.finish(), selectors: Selectors { table, of }, differing_id })
+        read_items(&mut self.server, each)
     }
+}
+
+/// Reads the items that a server was asked for; `each` gets the record of each, and that as
+/// a line of JSON.
+pub(super) fn read_items(
+    server: &mut Server,
+    mut each: impl FnMut(&Record, &[u8]) -> anyhow::Result<()>,
+) -> anyhow::Result<Found> {
+    let mut builder = Builder::default();
+    let mut of = Vec::with_capacity(server.collected.count);
+    let (mut differing_id, mut line) = (None, Vec::new());
+    while let Some(chunk) = server.reader.chunk::<FullItem>()? {
+        for FullItem { test, selector } in chunk {
+            if differing_id.is_none() && looks_differing(&test.node_id) {
+                differing_id = Some(test.node_id.clone());
+            }
+            of.push(selector);
+            let record = Record::Test(test);
+            line.clear();
+            serde_json::to_writer(&mut line, &record)?;
+            line.push(b'\n');
+            if let Record::Test(test) = &record {
+                builder.push(test, &line);
+            }
+            each(&record, &line)?;
+        }
+    }
+    let table = server.selectors()?;
+    Ok(Found { built: builder.finish(), selectors: Selectors { table, of }, differing_id })
 }
 
 /// Notes the outlines of the blocks' sources; of `files` alone where any are named.
@@ -214,6 +223,7 @@ fn keep(
 }
 
 /// A collection as it is kept.
+#[derive(Clone)]
 pub(super) struct Snapshot {
     pub head: Head,
     /// JSON Lines.

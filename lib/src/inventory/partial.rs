@@ -21,6 +21,12 @@ use crate::record::{Record, Test};
 /// all must be collected. Without changes these are the files of which a second
 /// collection must agree.
 pub fn alone(head: &Head, changes: &[Change]) -> Option<Vec<String>> {
+    // All of them: nothing is saved.
+    standing_alone(head, changes).filter(|files| files.len() < head.blocks.len())
+}
+
+/// The same, also where these are all files.
+pub fn standing_alone(head: &Head, changes: &[Change]) -> Option<Vec<String>> {
     if !head.has_separate_files() || !matches!(head.trust, Trust::Proven | Trust::Doubtful(_)) {
         return None;
     }
@@ -34,9 +40,7 @@ pub fn alone(head: &Head, changes: &[Change]) -> Option<Vec<String>> {
     files.extend(unagreed(head));
     files.sort_unstable();
     files.dedup();
-    // All of them: nothing is saved.
-    let is_part = files.len() < head.blocks.len();
-    (is_part && files.iter().all(|file| stands_alone(head, file))).then_some(files)
+    files.iter().all(|file| stands_alone(head, file)).then_some(files)
 }
 
 fn unagreed(head: &Head) -> impl Iterator<Item = String> {

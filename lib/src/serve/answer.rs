@@ -151,7 +151,7 @@ impl Shared {
                 }
                 match wanted {
                     Wanted::Server => Response::Leased { server: context.lease(&[])?.0, listing: false },
-                    Wanted::Listing => Response::Leased { server: None, listing: context.view().is_ok() },
+                    Wanted::Listing => Response::Leased { server: None, listing: context.is_listed() },
                 }
             }
             Request::RunWithRerun(asked) => {

@@ -243,20 +243,13 @@ impl Context {
                 Some(_) => Stale::Changed(vec!["files could not be collected".to_string()]),
                 None => Stale::Changed(vec!["rpt-serve had none".to_string()]),
             };
-            let reasons = match stale {
-                Stale::No => return Ok(state),
-                Stale::Doubtful => Vec::new(),
-                Stale::Changed(reasons) => reasons,
-            };
-            let before = state.warm.take().map(|warm| {
-                let head = warm.inventory.head().clone();
-                warm.end();
-                head
-            });
+            if stale == Stale::No {
+                return Ok(state);
+            }
+            let before = state.warm.take();
             state.busy = true;
             drop(state);
-            let held = hold(&question, (before, reasons), |launch| self.start(launch));
-            let warm = held.map(|held| self.keep(held));
+            let warm = self.anew(&question, before, stale);
             state = unpoisoned(&self.state);
             state.busy = false;
             self.changed.notify_all();
@@ -273,6 +266,32 @@ impl Context {
                 Err(error) => return Err(Failure::new(Code::CollectionFailed, format!("{error:#}"))),
             }
         }
+    }
+
+    /// Collects what is stale: the changed test files where that is enough, else everything.
+    fn anew(&self, question: &Question, before: Option<Warm>, stale: Stale) -> anyhow::Result<Warm> {
+        let mut before = before.map(|warm| (warm.inventory.head().clone(), warm));
+        let reasons = match stale {
+            Stale::No | Stale::Doubtful => Vec::new(),
+            Stale::Changed(reasons) => reasons,
+            Stale::Part(files, mut reasons) => {
+                if let Some((head, warm)) = before.take() {
+                    match warm.renewed(question, files, &reasons) {
+                        Ok(warm) => return Ok(warm),
+                        Err(why) => reasons.push(format!("not alone: {why:#}")),
+                    }
+                    let held = hold(question, (Some(head), reasons), |launch| self.start(launch))?;
+                    return Ok(self.keep(held));
+                }
+                reasons
+            }
+        };
+        let head = before.map(|(head, warm)| {
+            warm.end();
+            head
+        });
+        let held = hold(question, (head, reasons), |launch| self.start(launch))?;
+        Ok(self.keep(held))
     }
 
     /// Starts a process that collects, as a fork of the base where that can be.
@@ -361,6 +380,13 @@ impl Context {
     pub(crate) fn view(&self) -> Result<View, Failure> {
         let state = self.ready(false)?;
         Ok(whole(&state)?.view())
+    }
+
+    /// Whether what holds now is where rpt-collect looks for it.
+    pub(crate) fn is_listed(&self) -> bool {
+        let Ok(mut state) = self.ready(false) else { return false };
+        let warm = state.warm.as_mut().filter(|warm| warm.errors.is_empty());
+        warm.map(|warm| warm.inventory.is_written()).is_some()
     }
 
     /// Where its runs are remembered.
@@ -559,6 +585,25 @@ impl Warm {
         self.server.as_ref().is_some_and(|kept| kept.socket == socket && !kept.once)
     }
 
+    /// The same with `files` collected again, by a server that stays. Where that cannot be, why;
+    /// then its server has ended.
+    fn renewed(self, question: &Question, files: Vec<String>, reasons: &[String]) -> anyhow::Result<Warm> {
+        let Warm { inventory, server, errors, _watching, .. } = self;
+        let Some(mut kept) = server.filter(|kept| !kept.once) else {
+            anyhow::bail!("no process stays");
+        };
+        match inventory.renewed(question, &mut kept.server, files, reasons.to_vec()) {
+            Ok(inventory) => {
+                let collected_at = jiff::Timestamp::now().as_millisecond().max(0) as u64;
+                Ok(Warm { inventory, collected_at, errors, server: Some(kept), _watching })
+            }
+            Err(why) => {
+                kept.end();
+                Err(why)
+            }
+        }
+    }
+
     fn view(&self) -> View {
         let head = self.inventory.head();
         View {
@@ -571,10 +616,16 @@ impl Warm {
 
     fn end(self) {
         if let Some(kept) = self.server {
-            end_aside(kept.server);
-            // It does so itself, unless it was killed.
-            let _ = std::fs::remove_file(kept.socket);
+            kept.end();
         }
+    }
+}
+
+impl WarmServer {
+    fn end(self) {
+        end_aside(self.server);
+        // It does so itself, unless it was killed.
+        let _ = std::fs::remove_file(self.socket);
     }
 }
 

@@ -129,6 +129,15 @@ pub enum Request {
         /// Where to listen.
         socket: String,
     },
+    /// Collect changed test files again, each in its place. Only of one that stays.
+    Renew {
+        /// Absolute paths.
+        files: Vec<String>,
+        /// When that was asked, in seconds since the epoch.
+        since: f64,
+    },
+    /// Describe what was collected again, in full.
+    NewItems,
     /// Take one client after another, and keep a worker with its fixtures, until this
     /// connection ends or the time is over.
     Reside {
@@ -225,6 +234,11 @@ pub enum FromServer {
     },
     /// It listens.
     Lingering,
+    /// It collected files again.
+    Renewed {
+        /// How many items there are now.
+        count: usize,
+    },
     /// A request it did not understand.
     Refused {
         /// Why.

@@ -175,6 +175,21 @@ impl Server {
         Ok(selectors)
     }
 
+    /// Makes a server that stays collect these test files again, each in its place; absolute
+    /// paths. Its dependencies and new items are then those of these files. Where it says why
+    /// that cannot be done it is of no use any more.
+    pub(crate) fn renew(&mut self, files: Vec<String>) -> Result<Result<(), String>, ServerError> {
+        self.writer.send(&Request::Renew { files, since: starting::now() }, &[])?;
+        match self.reader.next()? {
+            Some(FromServer::Renewed { count }) => {
+                self.collected.count = count;
+                Ok(Ok(()))
+            }
+            Some(FromServer::Refused { message }) => Ok(Err(message)),
+            other => Err(ServerError::Connection { reason: format!("no answer to a renewal: {other:?}") }),
+        }
+    }
+
     /// Makes the server wait at `socket` for another client, for `seconds`.
     /// When this returns it listens and holds none of this process's streams.
     pub fn linger(&mut self, socket: &Path, seconds: u32) -> Result<(), ServerError> {

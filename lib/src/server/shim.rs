@@ -12,7 +12,7 @@ use crate::project::user_cache_folder;
 pub(super) const BOOT: &str = include_str!("../../shim/boot.py");
 
 /// The shim's modules in the order in which they may import each other.
-const MODULES: [(&str, &str); 32] = [
+const MODULES: &[(&str, &str)] = &[
     ("orphans", include_str!("../../shim/rpt_shim/orphans.py")),
     ("keeper", include_str!("../../shim/rpt_shim/keeper.py")),
     ("interpreter", include_str!("../../shim/rpt_shim/interpreter.py")),
@@ -38,6 +38,9 @@ const MODULES: [(&str, &str); 32] = [
     ("rewritten", include_str!("../../shim/rpt_shim/rewritten.py")),
     ("voices", include_str!("../../shim/rpt_shim/voices.py")),
     ("standing", include_str!("../../shim/rpt_shim/standing.py")),
+    ("findings", include_str!("../../shim/rpt_shim/findings.py")),
+    ("renewed", include_str!("../../shim/rpt_shim/renewed.py")),
+    ("prepared", include_str!("../../shim/rpt_shim/prepared.py")),
     ("loaded", include_str!("../../shim/rpt_shim/loaded.py")),
     ("resident", include_str!("../../shim/rpt_shim/resident.py")),
     ("deal", include_str!("../../shim/rpt_shim/deal.py")),
@@ -50,7 +53,7 @@ const MODULES: [(&str, &str); 32] = [
 /// The first message to a new process.
 #[derive(Serialize)]
 pub(super) struct Boot<'a> {
-    modules: [(&'static str, &'static str); MODULES.len()],
+    modules: &'static [(&'static str, &'static str)],
     /// Where they are kept compiled.
     kept: Option<PathBuf>,
     settings: Settings<'a>,

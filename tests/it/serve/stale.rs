@@ -10,9 +10,9 @@ use super::follow;
 use crate::project::Project;
 
 /// By id: how pytest says it ended.
-type Outcomes = BTreeMap<String, String>;
+pub(super) type Outcomes = BTreeMap<String, String>;
 
-fn plain(project: &Project) -> Outcomes {
+pub(super) fn plain(project: &Project) -> Outcomes {
     let output = project.python().args(["-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider"]).run();
     let mut outcomes = Outcomes::new();
     for line in output.lines() {
@@ -25,7 +25,7 @@ fn plain(project: &Project) -> Outcomes {
 }
 
 #[track_caller]
-fn warm(client: &mut Client, context: &str) -> Outcomes {
+pub(super) fn warm(client: &mut Client, context: &str) -> Outcomes {
     let answer = client.ask(json!({"type": "run_stream", "context_id": context}));
     if answer["type"] == "error" {
         assert_eq!(answer["code"], "collection_failed", "{answer}");

@@ -1,0 +1,48 @@
+"""Owns what a server that stays has worked out before a client comes, so that no client waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import pytest
+
+from rpt_shim import cache, inventory, sharing, wire
+from rpt_shim.renewed import Replaced
+from rpt_shim.voices import Voices
+
+
+class Prepared:
+    """Of one collection."""
+
+    def __init__(self, session: pytest.Session, own_sockets: Iterable[int]) -> None:
+        self._briefs = [wire.encode(inventory.brief(item)) for item in session.items]
+        #: The messages that describe all items.
+        self.items = list(messages(self._briefs))
+        #: Shared fixtures and who uses them.
+        self.shared = sharing.used(session, [])[0]
+        #: The ids of all tests, as pytest's cache has them.
+        self.known_ids = cache.known_ids(session.config)
+        #: Whether a collection of garbage could be heard.
+        self.voices = Voices(session.config, own_sockets)
+
+    def takes_in(self, session: pytest.Session, replaced: list[Replaced]) -> None:
+        """Some files were collected again."""
+        gone: set[str] = set()
+        come: set[str] = set()
+        for start, stop, before, items in replaced:
+            self._briefs[start:stop] = [wire.encode(inventory.brief(item)) for item in items]
+            gone.update(item.nodeid for item in before)
+            come.update(item.nodeid for item in items)
+        self.items = list(messages(self._briefs))
+        self.shared = sharing.used(session, [])[0]
+        if gone != come:
+            cache.forget_ids(session.config, gone - come)
+            self.known_ids = cache.known_ids(session.config)
+        self.voices.takes_in_new()
+
+
+def messages(described: list[bytes]) -> Iterator[bytes]:
+    """Messages with these items, each encoded already, and the one that ends them."""
+    for start in range(0, len(described), inventory.CHUNK):
+        yield b'{"type":"items","items":[%s]}' % b",".join(described[start : start + inventory.CHUNK])
+    yield b'{"type":"items","items":[]}'
