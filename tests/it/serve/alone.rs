@@ -191,7 +191,8 @@ fn runs_and_listings_see_what_was_collected_again() {
     let project = project();
     let warm = Warm::start(&project);
     let pid = warm.pid();
-    for turn in 0..3 {
+    for turn in ["0", "10", "200"] {
+        // Of another size each time: by size and second older versions of pytest tell sources.
         project.write("test_it.py", &FIRST.replace("test_answer", &format!("test_answer_{turn}")));
         let one = project.command("rpt-run").arg(format!("test_it.py::test_answer_{turn}")).run();
         one.assert_code(0);
@@ -211,6 +212,6 @@ fn runs_and_listings_see_what_was_collected_again() {
     project.command("rpt-run").arg("test_it.py::test_answer").run().assert_code(0);
     assert_eq!(warm.pid(), pid);
     let known = project.read(".pytest_cache/v/cache/nodeids");
-    assert!(known.contains("test_answer_2") && known.contains("test_answer\""), "{known}");
+    assert!(known.contains("test_answer_200") && known.contains("test_answer\""), "{known}");
     assert!(!known.contains("test_passing_by"), "{known}");
 }
