@@ -96,6 +96,40 @@ fn workers_do_not_share_temporary_folders() {
     assert_eq!(workers, ["gw0", "gw1"]);
 }
 
+/// The folder that all workers' folders lie in is made when the first test needs one, and is one.
+#[test]
+fn workers_share_the_folder_above_and_no_test_needs_none() {
+    let project = Project::with_test(
+        "import pytest, time\n\
+         @pytest.mark.parametrize('n', range(30))\n\
+         def test_it(n, request, worker_id):\n\
+         \x20   time.sleep(0.005)\n\
+         \x20   if n > 5:\n\
+         \x20       own = request.getfixturevalue('tmp_path_factory').getbasetemp()\n\
+         \x20       assert own.name == 'popen-' + worker_id\n\
+         \x20       (own.parent / f'of-{worker_id}').write_text('')\n",
+    )
+    .file("test_none.py", "def test_none(): pass\n");
+    let folders = || -> Vec<std::path::PathBuf> {
+        let of_users = std::fs::read_dir(project.temporary()).unwrap().map(|entry| entry.unwrap().path());
+        let of_users = of_users.filter(|path| path.is_dir());
+        let runs = of_users.flat_map(|user| std::fs::read_dir(user).unwrap().map(|entry| entry.unwrap().path()));
+        runs.filter(|path| path.is_dir() && !path.is_symlink()).collect()
+    };
+    project.command("rpt-run").args(["-n", "2", "test_none.py"]).run().assert_code(0);
+    assert_eq!(folders().len(), 0, "{:?}", folders());
+    project.command("rpt-run").args(["-n", "2", "test_it.py"]).run().assert_code(0);
+    let [run] = &folders()[..] else { panic!("{:?}", folders()) };
+    for name in ["of-gw0", "of-gw1", "popen-gw0", "popen-gw1"] {
+        assert!(run.join(name).exists(), "{name}");
+    }
+    assert!(!run.join(".lock").exists());
+    let named = project.path().join("named");
+    let run = project.command("rpt-run").args(["-n", "2", "test_it.py", "--", "--basetemp"]).arg(&named).run();
+    run.assert_code(0);
+    assert!(named.join("of-gw0").exists() && named.join("popen-gw1").exists());
+}
+
 /// Tests of one xdist_group run on one worker, wherever they stand.
 #[test]
 fn a_group_stays_on_one_worker() {

@@ -56,3 +56,9 @@ pub(crate) fn living(mark: &OsStr) -> Vec<String> {
     }
     found
 }
+
+/// Whether a process has started another one. True where there is no /proc.
+pub(crate) fn has_child(pid: i64) -> bool {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    children.map_or(true, |children| !children.trim().is_empty())
+}

@@ -38,6 +38,10 @@ class Children:
             self.known[pid] = (worker, _open_process(pid))
         return pid
 
+    def name(self, pid: int, worker: str) -> None:
+        """One of them is that worker from here on."""
+        self.known[pid] = (worker, self.known[pid][1])
+
     def forget(self) -> None:
         """They are another process's."""
         for fd in self.descriptors():

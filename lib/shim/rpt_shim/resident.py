@@ -175,8 +175,7 @@ class Residence:
         """Both ends of the connection to a worker that will be kept; None: there is one."""
         if self.pid is not None:
             return None
-        ours, theirs = socket.socketpair()
-        return wire.Control(ours), wire.Control(theirs)
+        return wire.pair()
 
     def forked(self, pid: int, name: str, line: wire.Control) -> None:
         self.pid, self.name, self.line, self.is_idle = pid, name, line, False
@@ -192,6 +191,8 @@ class Residence:
 def serve(server: Server, session: pytest.Session, request: dict[str, Any]) -> bool:
     """Takes clients until the owner is gone or the time is over. Returns as a server's loop
     does: in the server when it ends, and in each worker."""
+    # Its worker is not as others.
+    server.drop_spare()
     residence = Residence(server, session, request)
     server.residence = residence
     server._listen(session.config, request["socket"])

@@ -30,14 +30,15 @@ from rpt_shim import (
     orphans,
     parts,
     relay,
-    renewed,
     resident,
     rewritten,
     sharing,
     shortcuts,
+    spare,
     stacks,
-    standing,
+    staying,
     surroundings,
+    temporary,
     wire,
 )
 from rpt_shim.board import Board
@@ -46,9 +47,6 @@ from rpt_shim.dependencies import Dependencies, installed_prefixes
 from rpt_shim.findings import Findings
 from rpt_shim.prepared import Prepared
 from rpt_shim.worker import Worker, describe_warning
-
-#: After so long without anybody, in seconds, it is tidied up: that keeps whoever comes meanwhile waiting.
-QUIET = 2.0
 
 #: How often adopted children are looked at while workers run, in seconds.
 ORPHAN_POLL = 0.1
@@ -83,12 +81,19 @@ class Server:
         self.listens_at = ""
         #: What every client that comes is told first; None: it serves one at a time.
         self.greeting: dict[str, Any] | None = None
+        #: The same, of a fork that serves one client.
+        self.said_first: dict[str, Any] = {}
         #: This process is a fork that serves one client of many.
         self.apart = False
         #: What was worked out before the first client came.
         self.prepared: Prepared | None = None
         #: Items that were collected again at last.
         self.renewed: list[pytest.Item] = []
+        self.config: pytest.Config | None = None
+        #: Where workers ask for their folders.
+        self.desk: temporary.Desk | None = None
+        #: What serves the next client, or runs what comes first.
+        self.spare: spare.Spare | None = None
         #: Garbage is left of what was collected again.
         self.is_untidy = False
         self.seen: dict[str, tuple[int, int]] = {}
@@ -143,6 +148,7 @@ class Server:
         marks.register_options(early_config, parser)
 
     def pytest_configure(self, config: pytest.Config) -> None:
+        self.config = config
         marks.register_marks(config)
         self.rules = marks.configured(config)
         if not config.pluginmanager.hasplugin("xdist"):
@@ -238,13 +244,16 @@ class Server:
         ends, and in each worker when that worker has nothing more to run."""
         deadline: float | None = None
         while True:
-            readable = self._wait(time.monotonic() + QUIET if self.is_untidy else deadline)
-            if self.is_untidy and not readable and not self.children:
-                self._tidy()
+            due = deadline if self.greeting is None else staying.next_chore(self)
+            readable = self._wait(due)
+            if self.greeting is not None and due is not None and not readable and time.monotonic() >= due:
+                if staying.do_chore(self, session):
+                    return True
+                continue
             if self.listener is not None and self.listener in readable:
                 connection, _ = self.listener.accept()
                 if self.greeting is not None:
-                    self._serve_apart(session, connection)
+                    staying.serve_apart(self, session, connection)
                     self._reap()
                     continue
                 self._stop_listening()
@@ -260,6 +269,7 @@ class Server:
                     if self.greeting is not None:
                         # Who keeps it is gone; its forks belong to their own clients.
                         self._stop_listening()
+                        self.drop_spare()
                     else:
                         # The client is gone, and with it every reason to run.
                         self.children.kill()
@@ -280,33 +290,6 @@ class Server:
             self._reap()
             if self.greeting is not None and self.control is None and not self.children:
                 return self._leave(session)
-
-    def _tidy(self) -> None:
-        """What was collected again and again would take more and more memory."""
-        assert self.prepared is not None
-        self.is_untidy = False
-        self.prepared.voices.collect()
-
-    def _serve_apart(self, session: pytest.Session, connection: socket.socket) -> None:
-        """Forks for a client. The fork goes on as a server that has that one client and
-        ends with it; this process stays as it is."""
-        if self.children.fork(""):
-            connection.close()
-            return
-        self.apart = True
-        self.is_untidy = False
-        os.setpgid(0, 0)
-        assert self.greeting is not None and self.listener is not None
-        if self.control is not None:
-            self.control.close()
-        self.listener.close()
-        self.listener = None
-        surroundings.forget_exit_handlers()
-        standing.look_again(session.config)
-        self.spared = set()
-        self.control = wire.Control(connection)
-        self.control.send({**self.greeting, "holds_failures": cache.holds_failures(session.config)})
-        self.greeting = None
 
     def _leave(self, session: pytest.Session) -> bool:
         """Ends a process that ran no test: nothing of one is left to be found when
@@ -337,7 +320,8 @@ class Server:
         if self.residence is not None:
             waited_for = self.residence.sources()
         sources = {source.fileno(): source for source in waited_for if source is not None}
-        for fd in [*sources, *self.children.descriptors()]:
+        desk = [] if self.desk is None else [self.desk.fileno()]
+        for fd in [*sources, *desk, *self.children.descriptors()]:
             poll.register(fd, select.POLLIN)
         timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
         if self.children and self.adopts:
@@ -345,6 +329,9 @@ class Server:
         if self.children.must_be_asked():
             timeout = CHILD_POLL if timeout is None else min(timeout, CHILD_POLL)
         ready = poll.poll(None if timeout is None else timeout * 1000)
+        if self.desk is not None and any(fd == self.desk.fileno() for fd, _ in ready):
+            assert self.config is not None
+            self.desk.answer(self.config)
         return [sources[fd] for fd, _ in ready if fd in sources]
 
     def _answer(self, session: pytest.Session, request: dict[str, Any], fds: list[int]) -> bool:
@@ -382,16 +369,11 @@ class Server:
             self.control.send({"selectors": self.describer.selectors})
         elif operation == "stay":
             self._listen(session.config, request["socket"])
-            self.greeting = self.collected(session)
-            assert self.listener is not None
-            # It holds what it described.
-            self.describer = inventory.Describer()
-            self.prepared = Prepared(session, [self.control.fileno(), self.listener.fileno()])
-            self.control.send({"type": "lingering"})
+            staying.begin(self, session)
         elif operation == "reside":
             return resident.serve(self, session, request)
         elif operation == "renew":
-            self._renew(session, request)
+            staying.renew(self, session, request)
         elif operation == "new_items":
             for payload in self._chunks(self.renewed, self.describer.full):
                 self.control.send_encoded(payload)
@@ -419,32 +401,6 @@ class Server:
             yield wire.encode({"type": "items", "items": chunk})
         yield wire.encode({"type": "items", "items": []})
 
-    def _renew(self, session: pytest.Session, request: dict[str, Any]) -> None:
-        """Collects a few files again. Where that cannot be done this process is of no use any more."""
-        assert self.control is not None
-        if self.dependencies is None or self.prepared is None:
-            self.control.send({"type": "refused", "message": "it does not stay"})
-            return
-        # Who looks whether garbage could be heard must see all of it.
-        gc.disable()
-        try:
-            self.dependencies.looks_at_part(request["since"])
-            replaced = renewed.renew(self.findings, session, request["files"])
-            self.dependencies.stop()
-            self.renewed = [item for _, _, _, items in replaced for item in items]
-            self.describer = inventory.Describer()
-            self.greeting = self.collected(session)
-            self.prepared.takes_in(session, replaced)
-        except (Exception, pytest.exit.Exception, SystemExit, KeyboardInterrupt) as error:
-            why = str(error) if isinstance(error, renewed.Doubt) else f"{type(error).__name__}: {error}"
-            self.control.send({"type": "refused", "message": wire.text(why)})
-            return
-        finally:
-            self.dependencies.stop()
-            gc.enable()
-        self.is_untidy = True
-        self.control.send({"type": "renewed", "count": len(session.items)})
-
     def _send_dependencies(self, session: pytest.Session) -> None:
         assert self.control is not None
         if self.dependencies is None:
@@ -463,15 +419,25 @@ class Server:
             assert self.residence.pid is not None
             self.control.send({"type": "forked", "worker": worker, "pid": self.residence.pid})
             return False
-        surroundings.make_base_temporary_folder(session.config)
         self.adopts = self.adopts or orphans.adopt()
+        ready, self.spare = self.spare, None
+        if ready is not None and self.residence is not None:
+            ready.drop()
+        elif ready is not None and ready.takes(request, fds):
+            for fd in fds:
+                os.close(fd)
+            self.children.name(ready.pid, worker)
+            self.control.send({"type": "forked", "worker": worker, "pid": ready.pid})
+            return False
+        if self.desk is None:
+            self.desk = temporary.Desk()
         lines = None if self.residence is None else self.residence.pair()
         pid = self.children.fork(worker)
         if pid == 0:
             if lines is not None:
                 lines[0].close()
                 self.resident = resident.Resident(self, session, lines[1])
-            self._become_worker(session, request, fds)
+            self.become_worker(session, request, fds)
             return True
         for fd in fds:
             os.close(fd)
@@ -481,11 +447,11 @@ class Server:
         self.control.send({"type": "forked", "worker": worker, "pid": pid})
         return False
 
-    def _become_worker(self, session: pytest.Session, request: dict[str, Any], fds: list[int]) -> None:
+    def become_worker(self, session: pytest.Session, request: dict[str, Any], fds: list[int]) -> None:
         self.forked = True
         os.setpgid(0, 0)
-        assert self.control is not None
-        self.control.close()
+        if self.control is not None:
+            self.control.close()
         if self.residence is not None:
             self.residence.let_go()
         output, lifeline = fds[2:4]
@@ -513,7 +479,10 @@ class Server:
         config = session.config
         surroundings.own_capture(config)
         surroundings.own_fault_handler(config)
-        surroundings.own_temporary_folder(config, request["identity"]["worker"])
+        if self.desk is None:
+            surroundings.own_temporary_folder(config, request["identity"]["worker"])
+        else:
+            temporary.own(config, request["identity"]["worker"], self.desk)
         surroundings.identify(config, request["identity"])
         if self.forked:
             relay.leave_to_controller(config, self.registrations.controllers)
@@ -557,8 +526,10 @@ class Server:
 
     def _reap(self) -> None:
         for pid, worker, status in self.children.ended():
-            # Of forks that serve others nobody is told.
-            if self.control is not None and self.greeting is None:
+            # Of forks that serve others, or nobody yet, nobody is told.
+            if self.spare is not None and self.spare.pid == pid:
+                self.drop_spare()
+            if self.control is not None and self.greeting is None and worker:
                 # A client that is gone is seen by the next look at its connection.
                 with contextlib.suppress(OSError):
                     self.control.send({"type": "exited", "worker": worker, "pid": pid, "status": status})
@@ -582,6 +553,11 @@ class Server:
         surroundings.take_descriptors(null)
         surroundings.own_capture(config)
         surroundings.own_fault_handler(config)
+
+    def drop_spare(self) -> None:
+        if self.spare is not None:
+            self.spare.drop()
+            self.spare = None
 
     def _stop_listening(self) -> None:
         if self.listener is not None:

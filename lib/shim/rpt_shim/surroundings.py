@@ -136,6 +136,11 @@ def own_temporary_folder(config: pytest.Config, worker: str) -> None:
     make_base_temporary_folder(config)
     if factory._basetemp is not None:
         factory._given_basetemp = Path(factory._basetemp, f"popen-{worker}")
+    fresh_temporary_folder(factory)
+
+
+def fresh_temporary_folder(factory: Any) -> None:
+    """It has none yet."""
     factory._basetemp = None
     if hasattr(factory, "_next_number"):
         factory._next_number = {}

@@ -85,7 +85,8 @@ class Control:
         # Descriptors travel with the first bytes.
         frame = len(payload).to_bytes(4, "little") + payload
         sent = socket.send_fds(self.socket, [frame], list(fds))
-        self.socket.sendall(frame[sent:])
+        if sent < len(frame):
+            self.socket.sendall(frame[sent:])
 
     def send_encoded(self, payload: bytes) -> None:
         self.socket.sendall(len(payload).to_bytes(4, "little") + payload)
@@ -124,6 +125,12 @@ class Control:
 
     def close(self) -> None:
         self.socket.close()
+
+
+def pair() -> tuple[Control, Control]:
+    """Both ends of a connection."""
+    ours, theirs = socket.socketpair()
+    return Control(ours), Control(theirs)
 
 
 class Results:

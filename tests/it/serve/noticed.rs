@@ -66,3 +66,39 @@ fn a_warm_process_that_is_killed_is_replaced() {
     drop(client);
     project.assert_nothing_left();
 }
+
+#[test]
+fn what_was_forked_before_it_is_needed_is_no_other_than_what_is_forked_then() {
+    let project = Project::with_test(
+        "import os, random\n\
+         def test_one(tmp_path, worker_id):\n    \
+             with open('runs.log', 'a') as log:\n        \
+                 print(random.random(), tmp_path, os.getpid(), worker_id, os.getpgrp() == os.getpid(), file=log)\n",
+    );
+    let daemon = Daemon::start(&project);
+    let mut client = daemon.client("named");
+    let context = client.open(&project);
+    client.want(json!({"type": "collect", "context_id": context}), "collection_complete");
+    let runs = 6;
+    for turn in 0..runs {
+        // Some come while one waits for them, others before.
+        if turn % 2 == 0 {
+            let server = || daemon.status()["contexts"][0]["server_pid"].as_i64();
+            assert!(process::poll(|| server().is_some_and(process::has_child)), "{}", daemon.status());
+        }
+        let run = json!({"type": "run", "context_id": context, "workers": 1});
+        assert_eq!(client.want(run, "run_complete")["passed"], 1);
+    }
+    let said = project.read("runs.log");
+    let lines: Vec<Vec<&str>> = said.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines.len(), runs, "{said}");
+    for field in 0..3 {
+        let seen: std::collections::BTreeSet<&str> = lines.iter().map(|words| words[field]).collect();
+        assert_eq!(seen.len(), runs, "{said}");
+    }
+    assert!(lines.iter().all(|words| words[3..] == ["gw0", "True"]), "{said}");
+    // Whoever waits for work that never comes ends with the daemon, however that ends.
+    kill(Pid::from_raw(daemon.status()["pid"].as_i64().unwrap() as i32), Signal::SIGKILL).unwrap();
+    drop(client);
+    project.assert_no_process_left();
+}

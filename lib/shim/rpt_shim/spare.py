@@ -1,0 +1,52 @@
+"""Owns a process that is forked before anybody needs it, so that whoever does need not wait for it: of
+a large suite a fork takes longer than a test. It waits for a message that says what it is for; when its
+maker drops it, or ends, it ends."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from rpt_shim import wire
+from rpt_shim.children import Children
+
+
+class Spare:
+    """In its maker."""
+
+    def __init__(self, pid: int, line: wire.Control) -> None:
+        self.pid = pid
+        self.line = line
+
+    def takes(self, request: dict[str, Any], fds: list[int]) -> bool:
+        """It goes to work. False: it has ended."""
+        try:
+            self.line.send(request, fds)
+        except OSError:
+            return False
+        finally:
+            self.line.close()
+        return True
+
+    def drop(self) -> None:
+        self.line.close()
+
+
+def fork(children: Children) -> Spare | wire.Control:
+    """In the fork, which has to wait for its work there: its end of the line."""
+    ours, theirs = wire.pair()
+    pid = children.fork("")
+    if pid == 0:
+        ours.close()
+        return theirs
+    theirs.close()
+    return Spare(pid, ours)
+
+
+def wait(line: wire.Control) -> tuple[dict[str, Any], list[int]]:
+    """In the fork: what it is for."""
+    received = line.receive()
+    if received is None:
+        os._exit(0)
+    line.close()
+    return received
