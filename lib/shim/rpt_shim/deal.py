@@ -59,13 +59,14 @@ class Meter:
             self.made_s += time.perf_counter() - self.since
             self.since = None
 
-    def told(self, session: pytest.Session, has_warnings: bool) -> dict[str, Any] | None:
-        """What workers need that collect their own files; None: one process must collect all.
+    def told(self, session: pytest.Session, items: list[pytest.Item], has_warnings: bool) -> dict[str, Any] | None:
+        """What workers need that collect their own files; None: one process must collect all. `items`:
+        those that nothing is known of yet.
 
         `divisible_ms`: what making all tests took, without what their files import; `modules`:
         what was imported, in order; `path`: where imports are looked for."""
         modules = self._imported(session)
-        if modules is None or has_warnings or any(map(_is_tied, session.items)) or _shares_much(session):
+        if modules is None or has_warnings or any(map(_is_tied, items)) or _shares_much(session):
             return None
         path = [wire.text(place) for place in sys.path]
         return {"divisible_ms": self.made_s * 1000, "modules": modules, "path": path}

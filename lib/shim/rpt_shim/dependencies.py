@@ -314,7 +314,8 @@ class Dependencies:
             "unseen": self.unseen or unstable or self._uncacheable(config),
             "hidden_folders": ".*" not in config.getini("norecursedirs"),
             "read": sorted(wire.text(name) for name in self.read_by),
-            "crosses_files": any(is_shared(item) for item in session.items),
+            # Of a part whoever collected it has made sure.
+            "crosses_files": self.modules_before is None and any(is_shared(item) for item in session.items),
             "filters": [config.option.keyword, config.option.markexpr],
             "registered_markers": _registered_markers(config),
             "arguments": [wire.text(argument) for argument in config.args],

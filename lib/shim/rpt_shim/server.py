@@ -408,7 +408,9 @@ class Server:
             return
         report = self.dependencies.report(session)
         has_warnings = any(warning["when"] == "collect" for warning in self.findings.warnings)
-        self.control.send({**report, "deal": self.meter and self.meter.told(session, has_warnings)})
+        self.control.send(
+            {**report, "deal": self.meter and self.meter.told(session, self.renewed or session.items, has_warnings)}
+        )
 
     def _fork(self, session: pytest.Session, request: dict[str, Any], fds: list[int]) -> bool:
         assert self.control is not None

@@ -12,7 +12,7 @@ use crate::cli::Color;
 use crate::exit::Exit;
 use crate::inventory::dependencies::{Dependencies, FileDependency};
 use crate::inventory::partial::{Merged, merge};
-use crate::inventory::snapshot::{Head, LastCollection, Trust, sealed};
+use crate::inventory::snapshot::{Head, LastCollection, Shape, Trust, sealed};
 use crate::inventory::store;
 use crate::inventory::watched::{Captured, Watched};
 use crate::server::Watch;
@@ -133,6 +133,8 @@ pub(super) fn merged(
         inventory_hash: merged.built.inventory_hash.clone(),
         blocks: merged.built.blocks.clone(),
         dependencies,
+        // What these files share or say of running them is new.
+        shape: Shape { deal: watched.deal.as_ref().and(before.shape.deal.clone()), ..before.shape.clone() },
         trust,
         ..before.clone()
     };

@@ -232,6 +232,13 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
+    /// The same whose head says what the tests are.
+    pub(super) fn sealed(mut self) -> anyhow::Result<Snapshot> {
+        self.head.records = sealed(&self.records);
+        self.head.selectors = sealed(&serde_json::to_vec(&self.selectors)?);
+        Ok(self)
+    }
+
     /// Puts it where the next collection looks for it. Of one that cannot stand for
     /// another the tests are left out.
     pub(super) fn write(&self, key: &Key) -> anyhow::Result<()> {

@@ -17,7 +17,7 @@ use crate::expression::Refusal;
 use crate::interrupt::Interrupted;
 use crate::inventory::file_state::{FileState, now_ns};
 use crate::inventory::partial::standing_alone;
-use crate::inventory::snapshot::{Head, LastCollection, sealed};
+use crate::inventory::snapshot::{Head, LastCollection};
 use crate::inventory::watched::capture;
 use crate::record::{Record, Test};
 use crate::server::{Launch, Request, Server, Watch};
@@ -68,7 +68,7 @@ impl Inventory {
             // The older one first.
             let _ = before.map(JoinHandle::join);
             // It is a saving for rpt-collect, never a need.
-            let _ = copy.write(&key);
+            let _ = copy.sealed().and_then(|copy| copy.write(&key));
         });
         Inventory { snapshot, writing: Some(writing) }
     }
@@ -107,10 +107,7 @@ impl Inventory {
         let (head, merged) =
             merged(question, &part, before, &found, &watched, captured).map_err(|why| anyhow::anyhow!("{why}"))?;
         ensure!(head.node_count == server.collected.count as u64, "the server has other tests");
-        let selectors = merged.selectors;
         let head = Head {
-            records: sealed(&merged.built.records),
-            selectors: sealed(&serde_json::to_vec(&selectors)?),
             last: LastCollection {
                 at: jiff::Timestamp::now().as_second(),
                 took_ms: crate::rounded_ms(began.elapsed().as_secs_f64() * 1000.0),
@@ -119,7 +116,8 @@ impl Inventory {
             },
             ..head
         };
-        Ok(Inventory::of(question, Snapshot { head, records: merged.built.records, selectors }, writing))
+        let snapshot = Snapshot { head, records: merged.built.records, selectors: merged.selectors };
+        Ok(Inventory::of(question, snapshot, writing))
     }
 
     /// What is known of it besides its tests.

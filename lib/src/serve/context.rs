@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, TryLockError, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
@@ -32,6 +32,9 @@ use crate::watching::Watching;
 
 /// For how long a server that serves one client waits for it.
 const ONE_CLIENT_SECONDS: u32 = 30;
+
+/// For how long the end of a session is waited for before another one begins.
+const END_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How runs of a context are executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -287,7 +290,7 @@ impl Context {
             }
         };
         let head = before.map(|(head, warm)| {
-            warm.end();
+            warm.end_first();
             head
         });
         let held = hold(question, (head, reasons), |launch| self.start(launch))?;
@@ -619,9 +622,30 @@ impl Warm {
             kept.end();
         }
     }
+
+    /// The same before another process begins what this one ends with its session.
+    fn end_first(self) {
+        if let Some(kept) = self.server {
+            kept.end_first();
+        }
+    }
 }
 
 impl WarmServer {
+    /// Ends it; what acts at the end of a session has acted when this returns, or takes too long.
+    fn end_first(self) {
+        if !self.once {
+            return self.end();
+        }
+        let (say_ended, ended) = crossbeam_channel::bounded(1);
+        std::thread::spawn(move || {
+            self.server.end();
+            // Whoever waited may have gone on.
+            let _ = say_ended.send(());
+        });
+        let _ = ended.recv_timeout(END_PATIENCE);
+    }
+
     fn end(self) {
         end_aside(self.server);
         // It does so itself, unless it was killed.

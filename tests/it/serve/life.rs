@@ -222,7 +222,8 @@ fn another_user_is_not_heard_and_not_spoken_with() {
     open(&project.path(), 0o711);
     let theirs = place.join("s");
     let listen = format!(
-        "import os, socket, time; s = socket.socket(socket.AF_UNIX); s.bind('{0}'); os.chmod('{0}', 0o666); s.listen()\n\
+        "import os, socket, time; s = socket.socket(socket.AF_UNIX); s.bind('{0}.new')\n\
+         os.chmod('{0}.new', 0o666); s.listen(); os.rename('{0}.new', '{0}')\n\
          while not os.path.exists('{0}.done'): time.sleep(0.01)",
         theirs.display()
     );
