@@ -32,7 +32,9 @@ def keep(is_worker: bool) -> None:
         signal.signal(number, lambda number, _: os.kill(child, number))
     signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     # Not reaped before the keeper itself ends: until then its number is nobody else's.
-    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT).si_pid) != child:
+        # Adopted, and ended since.
+        os.waitpid(ended, 0)
     signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):

@@ -4,6 +4,7 @@ maker drops it, or ends, it ends."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Any
 
@@ -43,10 +44,15 @@ def fork(children: Children) -> Spare | wire.Control:
     return Spare(pid, ours)
 
 
-def wait(line: wire.Control) -> tuple[dict[str, Any], list[int]]:
-    """In the fork: what it is for."""
+def wait(line: wire.Control, before: Spare | None = None) -> tuple[dict[str, Any], list[int]]:
+    """In the fork: what it is for. `before`: what it has forked itself, which ends first: left
+    behind, nobody would wait for its end."""
     received = line.receive()
     if received is None:
+        if before is not None:
+            before.drop()
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(before.pid, 0)
         os._exit(0)
     line.close()
     return received

@@ -7,16 +7,17 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, TryLockError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
 
 use super::fixtures::{Fixtures, Ground};
 use super::protocol::{Code, ContextStatus, Failure, RerunConfig};
 use super::unpoisoned;
+use super::warm::{Warm, WarmServer, end_aside};
 use crate::cli::PytestArgs;
 use crate::collect::Question;
-use crate::collect::held::{Held, Inventory, Stale, hold};
+use crate::collect::held::{Held, Stale, hold};
 use crate::interrupt::Interrupted;
 use crate::inventory::hex_digest;
 use crate::inventory::snapshot::Trust;
@@ -32,9 +33,6 @@ use crate::watching::Watching;
 
 /// For how long a server that serves one client waits for it.
 const ONE_CLIENT_SECONDS: u32 = 30;
-
-/// For how long the end of a session is waited for before another one begins.
-const END_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How runs of a context are executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,27 +138,6 @@ struct State {
     busy: bool,
     /// It was shut down.
     closed: bool,
-}
-
-/// A collection that is kept.
-struct Warm {
-    inventory: Inventory,
-    /// In milliseconds since the epoch.
-    collected_at: u64,
-    errors: Vec<CollectError>,
-    server: Option<WarmServer>,
-    /// Until it is used up or made again.
-    _watching: Option<Watching>,
-}
-
-/// The process that collected.
-struct WarmServer {
-    server: Server,
-    socket: PathBuf,
-    /// It serves one client and ends.
-    once: bool,
-    /// A run was given it.
-    used: bool,
 }
 
 /// What is known of a collection that holds.
@@ -580,82 +557,6 @@ impl Context {
         }
         self.fixtures.close();
     }
-}
-
-impl Warm {
-    /// Whether its server is the one at `socket`, and serves any number of clients.
-    fn is_shared_at(&self, socket: &Path) -> bool {
-        self.server.as_ref().is_some_and(|kept| kept.socket == socket && !kept.once)
-    }
-
-    /// The same with `files` collected again, by a server that stays. Where that cannot be, why;
-    /// then its server has ended.
-    fn renewed(self, question: &Question, files: Vec<String>, reasons: &[String]) -> anyhow::Result<Warm> {
-        let Warm { inventory, server, errors, _watching, .. } = self;
-        let Some(mut kept) = server.filter(|kept| !kept.once) else {
-            anyhow::bail!("no process stays");
-        };
-        match inventory.renewed(question, &mut kept.server, files, reasons.to_vec()) {
-            Ok(inventory) => {
-                let collected_at = jiff::Timestamp::now().as_millisecond().max(0) as u64;
-                Ok(Warm { inventory, collected_at, errors, server: Some(kept), _watching })
-            }
-            Err(why) => {
-                kept.end();
-                Err(why)
-            }
-        }
-    }
-
-    fn view(&self) -> View {
-        let head = self.inventory.head();
-        View {
-            hash: head.inventory_hash.clone(),
-            node_count: head.node_count,
-            collected_at: self.collected_at,
-            rootdir: head.rootdir.clone(),
-        }
-    }
-
-    fn end(self) {
-        if let Some(kept) = self.server {
-            kept.end();
-        }
-    }
-
-    /// The same before another process begins what this one ends with its session.
-    fn end_first(self) {
-        if let Some(kept) = self.server {
-            kept.end_first();
-        }
-    }
-}
-
-impl WarmServer {
-    /// Ends it; what acts at the end of a session has acted when this returns, or takes too long.
-    fn end_first(self) {
-        if !self.once {
-            return self.end();
-        }
-        let (say_ended, ended) = crossbeam_channel::bounded(1);
-        std::thread::spawn(move || {
-            self.server.end();
-            // Whoever waited may have gone on.
-            let _ = say_ended.send(());
-        });
-        let _ = ended.recv_timeout(END_PATIENCE);
-    }
-
-    fn end(self) {
-        end_aside(self.server);
-        // It does so itself, unless it was killed.
-        let _ = std::fs::remove_file(self.socket);
-    }
-}
-
-/// Ends a server without waiting: while runs use forks of it, it stays to see their end.
-fn end_aside(server: Server) {
-    std::thread::spawn(move || server.end());
 }
 
 /// The collection, where every file could be collected.

@@ -3,7 +3,8 @@
 //! - `protocol` (pure): requests and answers. `daemon`: listening, idling, ending. The socket
 //!   and the bytes are `link`'s.
 //! - `connection`: one client. `answer`: what each request does.
-//! - `context`: a repository's warm collection, and whether it still holds.
+//! - `context`: a repository's warm collection, and whether it still holds. `warm`: that
+//!   collection and its process.
 //! - `fixtures`: what stays alive between the runs of a context.
 //! - `runs`: runs as processes. `order`: what such a process is told and does.
 //! - `statistics`: what is answered from history.
@@ -19,6 +20,7 @@ mod order;
 mod protocol;
 mod runs;
 mod statistics;
+mod warm;
 
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard};
