@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 from typing import Any
 
 from rpt_shim import wire
@@ -44,9 +45,21 @@ def fork(children: Children) -> Spare | wire.Control:
     return Spare(pid, ours)
 
 
-def wait(line: wire.Control, before: Spare | None = None) -> tuple[dict[str, Any], list[int]]:
-    """In the fork: what it is for. `before`: what it has forked itself, which ends first: left
-    behind, nobody would wait for its end."""
+def wait(
+    line: wire.Control, before: Spare | None = None, children: Children | None = None
+) -> tuple[dict[str, Any], list[int]]:
+    """In the fork: what it is for. `before`, of its `children`: what it has forked itself, which
+    ends first: left behind, nobody would wait for its end."""
+    while children is not None:
+        poll = select.poll()
+        for fd in (line.fileno(), *children.descriptors()):
+            poll.register(fd, select.POLLIN)
+        ready = poll.poll()
+        for _ in children.ended():
+            # Somebody killed it; whoever would use it sees that.
+            pass
+        if any(fd == line.fileno() for fd, _ in ready):
+            break
     received = line.receive()
     if received is None:
         if before is not None:

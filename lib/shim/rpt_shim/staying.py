@@ -70,7 +70,7 @@ def _make_spare(server: Server, session: pytest.Session) -> bool:
         server.become_worker(session, *spare.wait(worker))
         return True
     server.spare = worker
-    _, fds = spare.wait(made, before=worker)
+    _, fds = spare.wait(made, worker, server.children)
     _greet(server, session, socket.socket(fileno=fds[0]))
     return False
 
