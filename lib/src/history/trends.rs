@@ -133,11 +133,8 @@ fn series_of(tables: &dyn Tables, runs: &[Run], tests: &[(i64, String)]) -> Resu
     tables.results(&run_keys, Tests::Of(&keys), &mut |run, result| {
         // What fails may end early.
         let passed = matches!(result.outcome, Outcome::Passed | Outcome::Xpassed);
-        if passed
-            && result.nth == 0
-            && let Ok(place) = keys.binary_search(&result.test)
-        {
-            all[place].push((run as u32, result.duration_us));
+        if passed && result.nth == 0 {
+            all[result.at].push((run as u32, result.duration_us));
         }
         Ok(ControlFlow::Continue(()))
     })?;

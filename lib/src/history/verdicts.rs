@@ -148,11 +148,9 @@ impl<'a> Court<'a> {
         let mut all = vec![Vec::new(); tests.len()];
         let keys: Vec<i64> = self.runs.iter().map(|run| run.key).collect();
         self.tables.results(&keys, Tests::Of(tests), &mut |place, result| {
-            if let Ok(at) = tests.binary_search(&result.test) {
-                let retried = self.retried.contains(&(keys[place], result.test, result.nth));
-                // There are no more than WINDOW places.
-                all[at].push((place as u16, result.outcome, retried));
-            }
+            let retried = !self.retried.is_empty() && self.retried.contains(&(keys[place], result.test, result.nth));
+            // There are no more than WINDOW places.
+            all[result.at].push((place as u16, result.outcome, retried));
             Ok(ControlFlow::Continue(()))
         })?;
         Ok(all)

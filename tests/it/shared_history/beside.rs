@@ -106,11 +106,14 @@ fn answers(store: &Store) -> Vec<String> {
 fn both_kinds_of_store_give_the_same_answers() {
     let mut runner = TestRunner::new(Config { cases: 24, failure_persistence: None, ..Config::default() });
     let keep = 0..8_u32;
+    let url = postgres::database();
+    let client = std::cell::RefCell::new(postgres::shared().client(postgres::name_of(&url)));
     runner
         .run(&(runs(), keep), |(runs, keep)| {
             let folder = tempfile::tempdir().unwrap();
             let file = Location::File(folder.path().join("h.db"));
-            let server = Location::from(std::ffi::OsString::from(postgres::database()));
+            client.borrow_mut().batch_execute("DROP SCHEMA IF EXISTS rpt CASCADE").unwrap();
+            let server = Location::from(std::ffi::OsString::from(&url));
             for location in [&file, &server] {
                 for (number, (start, results, complete)) in runs.iter().enumerate() {
                     let head = RunHead {

@@ -27,9 +27,9 @@ impl RunImport {
         self.held.push(entry).map_err(ImportError::Spill)
     }
 
-    /// Puts the run into the store, all of it or nothing; what a recorder that lost its store left of it
-    /// there is made whole. `end` is `None` for a run that was cut
-    /// off; `run_id` is `None` where the file gives none.
+    /// Puts the run into the store, all of it or nothing; what a recorder that lost its store left of
+    /// it there is made whole. `end` is `None` for a run that was cut off; `run_id` is `None` where the
+    /// file gives none.
     pub(super) fn finish(
         mut self,
         store: &mut Store,
@@ -53,6 +53,7 @@ impl RunImport {
             for run in cut_off {
                 if let Some(mut missing) = missing(tables, &run, &self.held)? {
                     let mut writer = RunWriter::resume(tables, &run)?;
+                    head.dirty.map_or(Ok(()), |dirty| writer.set_dirty(tables, dirty))?;
                     self.held.each(|entries| {
                         let entries: Vec<Entry> =
                             entries.iter().filter(|entry| missing.takes(entry)).cloned().collect();

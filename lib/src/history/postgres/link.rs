@@ -15,7 +15,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::config::{ChannelBinding, Config, SslMode as Ssl, TargetSessionAttrs};
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, NoTls, Row, Statement};
+use tokio_postgres::{Client, NoTls, Row, SimpleQueryMessage, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::fault::{ServerFault, told};
@@ -71,7 +71,16 @@ impl Link {
         self.wait(self.client.batch_execute(sql))
     }
 
-    /// The same, however long it takes.
+    /// The one value of a statement's one row: a single journey, nothing is prepared for it.
+    pub(super) fn value(&self, sql: &str) -> Result<Option<String>, ServerFault> {
+        let messages = self.wait(self.client.simple_query(sql))?;
+        Ok(messages.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0).map(str::to_string),
+            _ => None,
+        }))
+    }
+
+    /// Statements, however long they take.
     pub(super) fn execute_slowly(&self, sql: &str) -> Result<(), ServerFault> {
         self.runtime.block_on(self.client.batch_execute(sql)).map_err(ServerFault::Sql)
     }

@@ -42,25 +42,30 @@ pub(super) struct Postgres {
 impl Postgres {
     /// Opens the store for writing; makes it where there is none.
     pub(super) fn open(url: &ServerUrl) -> Result<Postgres, HistoryError> {
-        let store = Postgres::connect(url)?;
-        match store.content()? {
-            Content::Store(VERSION) => {}
-            Content::Store(version) if version > VERSION => return Err(store.newer(version)),
-            Content::Store(_) | Content::Empty => store.migrate()?,
-            Content::Foreign => return Err(HistoryError::Foreign { store: store.location() }),
-        }
-        Ok(store)
+        Postgres::open_or(url, Postgres::migrate)
     }
 
     /// Opens a store that exists for reading.
     pub(super) fn open_to_read(url: &ServerUrl) -> Result<Postgres, HistoryError> {
+        Postgres::open_or(url, |store| Err(HistoryError::Missing { store: store.location() }))
+    }
+
+    fn open_or(
+        url: &ServerUrl,
+        where_empty: impl FnOnce(&Postgres) -> Result<(), HistoryError>,
+    ) -> Result<Postgres, HistoryError> {
         let store = Postgres::connect(url)?;
+        if store.version() == Some(VERSION) {
+            return Ok(store);
+        }
         match store.content()? {
             Content::Store(VERSION) => {}
-            Content::Store(version) if version > VERSION => return Err(store.newer(version)),
-            // An older version is brought up to date first.
+            Content::Store(found) if found > VERSION => {
+                return Err(HistoryError::Newer { store: store.location(), found, known: VERSION });
+            }
+            // An older version is brought up to date first, also to be read.
             Content::Store(_) => store.migrate()?,
-            Content::Empty => return Err(HistoryError::Missing { store: store.location() }),
+            Content::Empty => where_empty(&store)?,
             Content::Foreign => return Err(HistoryError::Foreign { store: store.location() }),
         }
         Ok(store)
@@ -77,10 +82,6 @@ impl Postgres {
         Location::Server(self.url.clone())
     }
 
-    fn newer(&self, found: i64) -> HistoryError {
-        HistoryError::Newer { store: self.location(), found, known: VERSION }
-    }
-
     /// An error about what the server holds.
     fn fault(&self, reason: String) -> HistoryError {
         HistoryError::Server { server: self.url.clone(), reason: ServerFault::Content(reason) }
@@ -89,7 +90,9 @@ impl Postgres {
     fn ask<T>(&self, act: impl FnOnce(&Link) -> Result<T, ServerFault>) -> Result<T, HistoryError> {
         self.lent.link().and_then(act).map_err(|reason| {
             if matches!(reason, ServerFault::Silent(_)) {
+                // Its answer may still come: nobody else waits for that one, nor for the next.
                 self.lent.is_broken.set(true);
+                pool::note_away(&self.url, reason.to_string());
             }
             HistoryError::Server { server: self.url.clone(), reason }
         })

@@ -65,11 +65,16 @@ pub(super) fn lend(url: &ServerUrl) -> Result<Lent, ServerFault> {
         Some(link) => Some(link),
         None => Some(Link::open(url).inspect_err(|fault| {
             if let ServerFault::Away(reason) = fault {
-                locked().entry(url.clone()).or_default().away = Some((Instant::now(), reason.clone()));
+                note_away(url, reason.clone());
             }
         })?),
     };
     Ok(lent)
+}
+
+/// Notes that a server does not answer.
+pub(super) fn note_away(url: &ServerUrl, reason: String) {
+    locked().entry(url.clone()).or_default().away = Some((Instant::now(), reason));
 }
 
 fn locked() -> MutexGuard<'static, HashMap<ServerUrl, Server>> {

@@ -11,7 +11,9 @@ use super::text::{loaded, stored};
 use crate::flaky::{Around, Counts, Statistics};
 use crate::history::append::Entry;
 use crate::history::select::RunFilter;
-use crate::history::tables::{Brief, MORE_ATTEMPTS, Reads, RunPlace, SeeBrief, SetUpRow, Tests, Told, WorkerPlace};
+use crate::history::tables::{
+    Brief, MORE_ATTEMPTS, Reads, RunPlace, SeeBrief, SetUpRow, Tests, Told, Walk, WorkerPlace,
+};
 use crate::history::{HistoryError, Run, RunHead};
 use crate::outcome::{Outcome, Phase};
 
@@ -102,12 +104,18 @@ impl Reads for Postgres {
     fn results(&self, runs: &[i64], tests: Tests, see: &mut SeeBrief) -> Result<(), HistoryError> {
         for (from, runs) in chunks(runs, |_| RUNS_AT_ONCE) {
             let runs = keys(runs);
-            let mut done = None;
+            let (mut done, mut last, mut walk) = (None, None, Walk::default());
+            let listed = if let Tests::Of(listed) = &tests { *listed } else { &[] };
             let mut row_of = |row: &Row| {
                 let place = from + row.get::<_, i64>(0) as usize - 1;
+                if last.replace(place) != Some(place) {
+                    walk = Walk::default();
+                }
                 if done != Some(place) {
+                    let test = key(row, 1);
                     let brief = Brief {
-                        test: key(row, 1),
+                        test,
+                        at: walk.find(listed, test).unwrap_or(0),
                         nth: key(row, 2),
                         outcome: self.outcome_at(row, 3)?,
                         duration_us: row.get(4),

@@ -113,6 +113,12 @@ pub(super) enum Content {
 }
 
 impl Postgres {
+    /// The version, if there is one: what is asked each time a store is opened.
+    pub(super) fn version(&self) -> Option<i64> {
+        // Whatever is wrong `content` says.
+        self.ask(|link| link.value("SELECT version FROM rpt.version")).ok().flatten()?.parse().ok()
+    }
+
     /// Reads what the database holds.
     pub(super) fn content(&self) -> Result<Content, HistoryError> {
         let tables: Vec<String> = self

@@ -34,6 +34,9 @@ const VARIABLES: &[(&str, &str)] = &[
 /// Settings that are known beside those that a variable gives.
 const OTHERS: &[&str] = &["service", "keepalives", "keepalives_idle", "tcp_user_timeout", "fallback_application_name"];
 
+/// The machine's own root certificates, as libpq calls them.
+pub(super) const SYSTEM: &str = "system";
+
 /// Where PostgreSQL's socket is where nobody says: Debian's place, then the one of its source.
 const SOCKETS: [&str; 2] = ["/var/run/postgresql", "/tmp"];
 
@@ -106,7 +109,11 @@ impl Settings {
             addresses.split(',').map(address).collect::<Result<Vec<_>, String>>()
         });
         let hosts = hosts(&given, around)?;
+        let root_certificate = given.get("sslrootcert").or_else(|| existing("root.crt", around));
+        let is_system = root_certificate.as_deref() == Some(SYSTEM);
         let sslmode = match given.get("sslmode").as_deref() {
+            None | Some("verify-full") if is_system => SslMode::VerifyFull,
+            Some(_) if is_system => return Err("sslrootcert=system asks for sslmode=verify-full".to_string()),
             Some("disable") => SslMode::Disable,
             None | Some("allow" | "prefer") => SslMode::Prefer,
             Some("require") => SslMode::Require,
@@ -143,7 +150,7 @@ impl Settings {
             passwords,
             database,
             sslmode,
-            root_certificate: given.get("sslrootcert").or_else(|| existing("root.crt", around)),
+            root_certificate,
             certificate: given.get("sslcert").or_else(|| existing("postgresql.crt", around)).map(PathBuf::from),
             key: given.get("sslkey").or_else(|| existing("postgresql.key", around)).map(PathBuf::from),
             connect_timeout,

@@ -80,6 +80,10 @@ fn passwords_come_from_the_file_that_libpq_reads() {
 
 #[test]
 fn what_cannot_be_used_is_refused() {
+    let system = around(&[], &[]).resolve(&[("sslrootcert", "system")]).unwrap();
+    assert_eq!(system.sslmode, SslMode::VerifyFull);
+    let weaker = around(&[], &[]).resolve(&[("sslrootcert", "system"), ("sslmode", "prefer")]);
+    assert!(weaker.err().unwrap().contains("asks for sslmode=verify-full"));
     for (name, value, said) in [
         ("sslmode", "always", "sslmode is one of"),
         ("connect_timeout", "soon", "number of seconds"),

@@ -10,10 +10,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
-use super::settings::{Settings, SslMode};
-
-/// The machine's own root certificates, as libpq calls them.
-const SYSTEM: &str = "system";
+use super::settings::{SYSTEM, Settings, SslMode};
 
 /// The configuration of a connection. An error says which file is wrong.
 pub(super) fn configure(settings: &Settings) -> Result<ClientConfig, String> {
@@ -52,17 +49,13 @@ fn verification(settings: &Settings) -> Result<Verification, String> {
     let root = settings.root_certificate.clone();
     Ok(match (settings.sslmode, root) {
         (SslMode::VerifyFull, Some(root)) => Verification::Full(root),
-        (SslMode::VerifyCa, Some(root)) if root == SYSTEM => {
-            return Err("sslrootcert=system asks for sslmode=verify-full".to_string());
-        }
         // With a root certificate libpq verifies for `require` what it does for `verify-ca`.
-        (SslMode::VerifyCa | SslMode::Require, Some(root)) if root != SYSTEM => Verification::Authority(root),
+        (SslMode::VerifyCa | SslMode::Require, Some(root)) => Verification::Authority(root),
         (SslMode::VerifyCa | SslMode::VerifyFull, None) => {
             return Err("sslmode verifies the server, and there is no root certificate: ~/.postgresql/root.crt, \
                         sslrootcert=FILE or sslrootcert=system"
                 .to_string());
         }
-        (_, Some(root)) if root == SYSTEM => Verification::Full(root),
         _ => Verification::None,
     })
 }

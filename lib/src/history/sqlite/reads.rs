@@ -9,7 +9,9 @@ use super::Sqlite;
 use crate::flaky::{Around, Counts, Statistics};
 use crate::history::append::Entry;
 use crate::history::select::RunFilter;
-use crate::history::tables::{Brief, MORE_ATTEMPTS, Reads, RunPlace, SeeBrief, SetUpRow, Tests, Told, WorkerPlace};
+use crate::history::tables::{
+    Brief, MORE_ATTEMPTS, Reads, RunPlace, SeeBrief, SetUpRow, Tests, Told, Walk, WorkerPlace,
+};
 use crate::history::{HistoryError, Run, RunHead};
 use crate::outcome::{Outcome, Phase};
 
@@ -145,7 +147,7 @@ impl Reads for Sqlite {
             Tests::Between(range) => (vec![range.into_inner()], None),
             Tests::Of(tests) => match tests {
                 [first, .., last] if tests.len() > LOOKED_UP => (vec![(*first, *last)], Some(tests)),
-                few => (few.iter().map(|test| (*test, *test)).collect(), None),
+                few => (few.iter().map(|test| (*test, *test)).collect(), Some(few)),
             },
         };
         let mut statement = self.named(self.connection.prepare_cached(
@@ -153,12 +155,14 @@ impl Reads for Sqlite {
              WHERE run = ?1 AND test BETWEEN ?2 AND ?3 ORDER BY test, nth",
         ))?;
         for (place, run) in runs.iter().enumerate() {
+            let mut walk = Walk::default();
             'run: for (first, last) in &ranges {
                 let mut rows = self.named(statement.query(params![run, first, last]))?;
                 while let Some(row) = self.named(rows.next())? {
-                    let brief = self.named(brief_at(row))?;
-                    if wanted.is_some_and(|wanted| wanted.binary_search(&brief.test).is_err()) {
-                        continue;
+                    let mut brief = self.named(brief_at(row))?;
+                    if let Some(wanted) = wanted {
+                        let Some(at) = walk.find(wanted, brief.test) else { continue };
+                        brief.at = at;
                     }
                     if see(place, &brief)?.is_break() {
                         break 'run;
@@ -402,7 +406,7 @@ pub(super) fn statistics_at(row: &Row, column: usize) -> rusqlite::Result<Statis
 }
 
 fn brief_at(row: &Row) -> rusqlite::Result<Brief> {
-    Ok(Brief { test: row.get(0)?, nth: row.get(1)?, outcome: outcome_at(row, 2)?, duration_us: row.get(3)? })
+    Ok(Brief { test: row.get(0)?, at: 0, nth: row.get(1)?, outcome: outcome_at(row, 2)?, duration_us: row.get(3)? })
 }
 
 fn entry_at(row: &Row) -> rusqlite::Result<Entry> {
