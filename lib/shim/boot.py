@@ -28,7 +28,7 @@ def _compiled(modules, folder):
             kept = file.read()
         # What others may have written is never run.
         is_own = status.st_uid == os.geteuid() and not status.st_mode & 0o022
-        if is_own and hashlib.sha256(kept[32:]).digest() == kept[:32]:
+        if is_own and hashlib.sha256(key.encode("ascii") + kept[32:]).digest() == kept[:32]:
             return marshal.loads(kept[32:])
     except (OSError, EOFError, ValueError, TypeError):
         pass
@@ -39,7 +39,7 @@ def _compiled(modules, folder):
     try:
         os.makedirs(folder, 0o700, exist_ok=True)
         with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(hashlib.sha256(content).digest() + content)
+            file.write(hashlib.sha256(key.encode("ascii") + content).digest() + content)
         os.replace(unfinished, path)
         _prune(folder)
     except OSError:

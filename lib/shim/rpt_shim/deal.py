@@ -34,6 +34,8 @@ class Meter:
     def __init__(self, session: Any) -> None:
         #: What was loaded before the first file.
         self.loaded = set(sys.modules)
+        #: The files that were collected.
+        self.files: set[str] = set()
         #: What making tests took, imports aside, in seconds.
         self.made_s = 0.0
         #: Since when tests of a file are made that is imported.
@@ -52,6 +54,7 @@ class Meter:
 
     def begins(self, collector: pytest.Collector) -> None:
         if isinstance(collector, pytest.File):
+            self.files.add(str(collector.path))
             self.ends()
 
     def ends(self) -> None:
@@ -65,19 +68,33 @@ class Meter:
 
         `divisible_ms`: what making all tests took, without what their files import; `modules`:
         what was imported, in order; `path`: where imports are looked for."""
-        modules = self._imported(session)
-        if modules is None or has_warnings or any(map(_is_tied, items)) or _shares_much(session):
+        modules = self._imported()
+        if modules is None or has_warnings or not self._have_one_place():
+            return None
+        if any(map(_is_tied, items)) or _shares_much(session):
             return None
         path = [wire.text(place) for place in sys.path]
         return {"divisible_ms": self.made_s * 1000, "modules": modules, "path": path}
 
-    def _imported(self, session: pytest.Session) -> list[str] | None:
+    def _have_one_place(self) -> bool:
+        """Whether all files are imported from the same place of `sys.path`: each worker then has it
+        there as soon as it has collected any, and a name leads everywhere to the same module."""
+        places = set()
+        for name, module in list(sys.modules.items()):
+            path = getattr(module, "__file__", None)
+            if path in self.files:
+                above = os.path.dirname(path)
+                for _ in range(name.count(".")):
+                    above = os.path.dirname(above)
+                places.add(above)
+        return len(places) == 1
+
+    def _imported(self) -> list[str] | None:
         """What else than test files was imported; None: it cannot be imported again."""
-        files = {str(item.path) for item in session.items}
         imported = []
         for name, module in list(sys.modules.items()):
             path = getattr(module, "__file__", None)
-            if name in self.loaded or path in files or name.startswith("rpt_shim"):
+            if name in self.loaded or path in self.files or name.startswith("rpt_shim"):
                 continue
             spec = getattr(module, "__spec__", None)
             if spec is None or spec.name != name or spec.loader is None or wire.text(name) != name:

@@ -146,6 +146,11 @@ class Dependencies:
         self.modules_before = set(sys.modules)
         self.interest = dict(self.events)
 
+    def has_made_something(self) -> bool:
+        """Whether files or folders were written, other than compiled code: two that do that at the same
+        time may meet."""
+        return bool(self.made_folders) or any(f"/{BYTECODE_FOLDER}/" not in name for name in self.made)
+
     def stop(self) -> None:
         """Nothing is looked at from here on."""
         self.interest.clear()

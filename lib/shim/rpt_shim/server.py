@@ -407,10 +407,11 @@ class Server:
             self.control.send({"type": "refused", "message": "nothing was watched"})
             return
         report = self.dependencies.report(session)
-        has_warnings = any(warning["when"] == "collect" for warning in self.findings.warnings)
-        self.control.send(
-            {**report, "deal": self.meter and self.meter.told(session, self.renewed or session.items, has_warnings)}
-        )
+        told = None
+        if self.meter is not None and not self.dependencies.has_made_something():
+            has_warnings = any(warning["when"] == "collect" for warning in self.findings.warnings)
+            told = self.meter.told(session, self.renewed or session.items, has_warnings)
+        self.control.send({**report, "deal": told})
 
     def _fork(self, session: pytest.Session, request: dict[str, Any], fds: list[int]) -> bool:
         assert self.control is not None

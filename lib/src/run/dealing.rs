@@ -38,6 +38,12 @@ pub(super) fn plan(kept: &KeptCollection, options: &RunOptions) -> Option<Dealin
     }
     let mut stored = kept.stored()?;
     let deal = stored.head.deal()?.clone();
+    // The environment is that of the context, for which the listing was kept.
+    let mut head = stored.head.clone();
+    let environment = head.dependencies.environment.clone();
+    if !head.dependencies.compare(&environment).changes.is_empty() {
+        return None;
+    }
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let pays = saved_ms(&deal, workers.min(processors)) >= WORTH_DEALING_MS;
     if !takes_folders(&stored.head) || !(pays || options.collect_in == CollectIn::Workers) {

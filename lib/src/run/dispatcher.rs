@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::cause::cause_of;
-use super::event::Event;
+use super::event::{Event, OwnCollection};
 use super::host::Host;
 use super::message::Message;
 use super::needs::insert;
 use super::overdue::Overdue;
-use super::plan::{Numbers, Unit, spread, units};
+use super::plan::{Unit, spread, units};
 use super::policy::Policy;
 use super::relay::Relay;
 use super::retry::Retries;
@@ -231,6 +231,10 @@ impl State<'_> {
             Event::Server(Some(FromServer::Forked { worker, pid })) => {
                 if let Some(slot) = self.slots.iter_mut().rfind(|slot| slot.name == worker) {
                     slot.pid = Some(pid);
+                    if self.stopped.is_some() && !slot.ready {
+                        // It collects what nobody will run.
+                        slot.kill_group();
+                    }
                     self.run.policy.memory.watch_worker(pid);
                 }
             }
@@ -256,7 +260,7 @@ impl State<'_> {
                     self.slots[index].kill_group();
                 }
             }
-            Event::SpawnReady(index, pid, numbers) => self.spawn_ready(index, pid, numbers),
+            Event::SpawnReady(index, pid, collected) => self.spawn_ready(index, pid, collected),
             Event::SpawnFailed(index, reason) => {
                 self.slots[index].keep_tail(reason.as_bytes());
                 self.exited(index, 0);
@@ -423,7 +427,7 @@ impl State<'_> {
         counts
     }
 
-    fn spawn_ready(&mut self, index: usize, pid: i32, numbers: Numbers) {
+    fn spawn_ready(&mut self, index: usize, pid: i32, OwnCollection { numbers, error }: OwnCollection) {
         self.run.policy.memory.watch_worker(pid);
         let slot = &mut self.slots[index];
         slot.pid = Some(pid);
@@ -435,9 +439,10 @@ impl State<'_> {
         if self.stopped.is_some() {
             slot.close();
         }
+        let why = error.map_or_else(String::new, |error| format!(": {error}"));
         for item in missing {
             let id = &self.run.items[item as usize].node_id;
-            let result = result::not_run(id, "not found by the worker's own collection");
+            let result = result::not_run(id, &format!("not found by the worker's own collection{why}"));
             self.give_result(item, result);
         }
     }

@@ -6,6 +6,14 @@ use super::plan::Numbers;
 use crate::interrupt::Interrupted;
 use crate::server::FromServer;
 
+/// What a worker collected by itself.
+pub(super) struct OwnCollection {
+    /// Its numbers of the items it was given.
+    pub numbers: Numbers,
+    /// The first of its files that could not be collected, and the last line of pytest's text.
+    pub error: Option<String>,
+}
+
 /// Something that happened.
 pub(super) enum Event {
     /// The server said something; `None`: it is gone.
@@ -18,8 +26,8 @@ pub(super) enum Event {
     Drained(usize),
     /// A worker in an interpreter of its own was started as this process.
     SpawnStarted(usize, i32),
-    /// It collected, and these are its process and its numbers.
-    SpawnReady(usize, i32, Numbers),
+    /// It collected: its process, and what came of it.
+    SpawnReady(usize, i32, OwnCollection),
     /// It could not be started.
     SpawnFailed(usize, String),
     /// A worker that this process started by itself ended with this wait status.

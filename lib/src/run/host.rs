@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crossbeam_channel::{Sender, never};
 
-use super::event::Event;
+use super::event::{Event, OwnCollection};
 use super::plan::{Numbers, same_tests};
 use super::slot::Slot;
 use crate::inventory::snapshot::Deal;
@@ -213,7 +213,11 @@ fn set_to_run(
     let fds = theirs.each_ref().map(AsFd::as_fd);
     server.writer.send(&Request::Run { identity: Some(identity.clone()), manner }, &fds)?;
     drop(theirs);
-    events.send(Event::SpawnReady(index, server.collected.pid, numbers))?;
+    let error = server.collected.errors.first().map(|error| {
+        let last = error.message.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+        format!("{}: {}", error.file_path, last.trim())
+    });
+    events.send(Event::SpawnReady(index, server.collected.pid, OwnCollection { numbers, error }))?;
     if let Some(process) = server.process.take() {
         report_exit(index, process, events.clone());
     }

@@ -80,7 +80,7 @@ fn one_process_collects_unless_it_pays_or_is_asked_for() {
 
 #[test]
 fn where_files_may_touch_each_other_one_process_collects() {
-    let cases: [(&str, &[(&str, &str)]); 6] = [
+    let cases: [(&str, &[(&str, &str)]); 8] = [
         ("an import that acts", &[("test_c.py", "import os\nos.umask(0o22)\ndef test_it(): pass\n")]),
         ("a hook of collection", &[("conftest.py", "def pytest_collection_modifyitems(items): items.reverse()\n")]),
         (
@@ -91,6 +91,14 @@ fn where_files_may_touch_each_other_one_process_collects() {
         (
             "a file that skips itself",
             &[("test_c.py", "import pytest\npytest.importorskip('no_such_module')\ndef test_it(): pass\n")],
+        ),
+        ("files of two places", &[("sub/test_c.py", "import near\ndef test_it(): pass\n"), ("sub/near.py", "")]),
+        (
+            "an import that writes",
+            &[
+                ("maker.py", "import os\nos.makedirs('made/it', exist_ok=True)\n"),
+                ("test_c.py", "import maker\ndef test_it(): pass\n"),
+            ],
         ),
         (
             "a conftest that comes later",
@@ -111,7 +119,7 @@ fn where_files_may_touch_each_other_one_process_collects() {
 
 /// Fixtures of every scope but the wide ones, parameters, classes, unittest, every outcome,
 /// what is printed, and a test that ends its worker.
-const MIXED: [(&str, &str); 4] = [
+const MIXED: [(&str, &str); 5] = [
     (
         "test_fixtures.py",
         "import pytest\n\
@@ -150,6 +158,7 @@ const MIXED: [(&str, &str); 4] = [
          \x20   def test_one(self): self.assertEqual(self.value, 4)\n\
          \x20   def test_two(self): self.assertEqual(self.value, 5)\n",
     ),
+    ("sub/__init__.py", ""),
     ("test_plain.py", "def test_1(): pass\ndef test_2(): pass\ndef test_3(): pass\n"),
 ];
 
@@ -196,6 +205,33 @@ fn a_long_file_is_shared_with_a_worker_that_comes_later() {
     let workers: BTreeSet<String> = of_long.map(|result| text(&result["worker"])).collect();
     assert_eq!((results.len(), workers.len()), (41, 2), "{workers:?}");
     counted.project.assert_nothing_left();
+}
+
+#[test]
+fn a_listing_of_files_that_changed_since_is_not_dealt() {
+    let counted = kept(&APART);
+    let listing = counted.project.command("rpt-collect").run();
+    // Marks about running are known of nobody but whoever collects all.
+    let marked = APART[0].1.replace("def test_alone", "import pytest\n@pytest.mark.timeout(60)\ndef test_alone");
+    counted.write("test_a.py", &marked);
+    let output = runner(&counted, "workers").stdin(listing.stdout).run();
+    let failed = outcomes(&output).into_values().filter(|(outcome, _)| outcome == "failed").count();
+    assert_eq!(failed, 2, "one process loaded both files");
+}
+
+#[test]
+fn a_mark_about_running_that_comes_later_is_seen() {
+    let counted = kept(&APART);
+    let marked = APART[0].1.replace("def test_alone", "import pytest\n@pytest.mark.timeout(60)\ndef test_alone");
+    // The same imports as before: else it would not be collected alone.
+    let plain = APART[0].1.replace("def test_alone", "import pytest\ndef test_alone");
+    counted.write("test_a.py", &plain);
+    counted.collect(&["--format", "text"]);
+    counted.write("test_a.py", &marked);
+    counted.collect(&["--format", "text"]);
+    let output = run(&counted, "workers");
+    let failed = outcomes(&output).into_values().filter(|(outcome, _)| outcome == "failed").count();
+    assert_eq!(failed, 2, "one process loaded both files");
 }
 
 #[test]
