@@ -10,6 +10,7 @@ mod known;
 mod life;
 mod noticed;
 mod postgres;
+mod renewal;
 mod runs;
 mod shared;
 mod stale;

@@ -156,7 +156,7 @@ class Residence:
 
     def end(self) -> None:
         """Lets the worker tear down, and waits for its end."""
-        self.server._stop_listening()
+        self.server.stop_listening()
         if self.line is not None:
             with contextlib.suppress(OSError):
                 self.line.socket.shutdown(socket.SHUT_WR)

@@ -256,7 +256,7 @@ class Server:
                     staying.serve_apart(self, session, connection)
                     self._reap()
                     continue
-                self._stop_listening()
+                self.stop_listening()
                 self.control = wire.Control(connection)
                 deadline = None
                 self.control.send({**self.collected(session), "stale": self._changed_file()})
@@ -268,7 +268,7 @@ class Server:
                     self.control = None
                     if self.greeting is not None:
                         # Who keeps it is gone; its forks belong to their own clients.
-                        self._stop_listening()
+                        self.stop_listening()
                         self.drop_spare()
                     else:
                         # The client is gone, and with it every reason to run.
@@ -285,7 +285,7 @@ class Server:
                     if broke is not None:
                         raise broke
             elif self.control is None and deadline is not None and time.monotonic() >= deadline:
-                self._stop_listening()
+                self.stop_listening()
                 return self._leave(session)
             self._reap()
             if self.greeting is not None and self.control is None and not self.children:
@@ -562,7 +562,7 @@ class Server:
             self.spare.drop()
             self.spare = None
 
-    def _stop_listening(self) -> None:
+    def stop_listening(self) -> None:
         if self.listener is not None:
             self.listener.close()
             self.listener = None

@@ -37,8 +37,8 @@ def begin(server: Server, session: pytest.Session) -> None:
 
 def next_chore(server: Server) -> float | None:
     """When there is something to do if nobody comes before."""
-    if server.control is None:
-        # Who keeps it is gone.
+    if server.control is None or server.listener is None:
+        # Who keeps it is gone, or it serves nobody any more.
         return None
     if server.spare is None:
         return time.monotonic() + PAUSE
@@ -129,6 +129,8 @@ def renew(server: Server, session: pytest.Session, request: dict[str, Any]) -> N
         server.greeting = server.collected(session)
         server.prepared.takes_in(session, replaced)
     except (Exception, pytest.exit.Exception, SystemExit, KeyboardInterrupt) as error:
+        # Whoever comes before it ends would get what is half of this and half of that.
+        server.stop_listening()
         why = str(error) if isinstance(error, renewed.Doubt) else f"{type(error).__name__}: {error}"
         server.control.send({"type": "refused", "message": wire.text(why)})
         return
