@@ -120,6 +120,9 @@ def renew(server: Server, session: pytest.Session, request: dict[str, Any]) -> N
     server.drop_spare()
     # Who looks whether garbage could be heard must see all of it.
     gc.disable()
+    # What is imported now may take for ever. A group ends without its forks, which have clients:
+    # who outlives this process would end them.
+    surroundings.die_with(server.control.fileno(), whole_group=True)
     try:
         server.dependencies.looks_at_part(request["since"])
         replaced = renewed.renew(server.findings, session, request["files"])
@@ -132,10 +135,12 @@ def renew(server: Server, session: pytest.Session, request: dict[str, Any]) -> N
         # Whoever comes before it ends would get what is half of this and half of that.
         server.stop_listening()
         why = str(error) if isinstance(error, renewed.Doubt) else f"{type(error).__name__}: {error}"
-        server.control.send({"type": "refused", "message": wire.text(why)})
-        return
+        answer = {"type": "refused", "message": wire.text(why)}
+    else:
+        server.is_untidy = True
+        answer = {"type": "renewed", "count": len(session.items)}
     finally:
         server.dependencies.stop()
         gc.enable()
-    server.is_untidy = True
-    server.control.send({"type": "renewed", "count": len(session.items)})
+        surroundings.outlive(server.control.fileno())
+    server.control.send(answer)

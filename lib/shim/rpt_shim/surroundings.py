@@ -43,21 +43,23 @@ def take_descriptors(output: int) -> None:
     os.close(output)
 
 
-def die_with(lifeline: int) -> None:
+def die_with(lifeline: int, whole_group: bool = False) -> None:
     """The kernel kills this process when the other end of `lifeline` closes, that
-    is, when rpt is gone, however it went. Linux only; elsewhere a worker ends at
-    its next write."""
+    is, when rpt is gone, however it went. `whole_group`: and its process group. Linux
+    only; elsewhere a worker ends at its next write."""
+    # A negative number is a group's.
+    killed = -os.getpgrp() if whole_group else os.getpid()
     set_signal = getattr(fcntl, "F_SETSIG", None)
     if set_signal is None:
         return
-    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, killed)
     fcntl.fcntl(lifeline, set_signal, signal.SIGKILL)
     fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
     poller = select.poll()
     poller.register(lifeline, 0)
     if poller.poll(0):
         # It closed before anybody could be told.
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(killed, signal.SIGKILL)
 
 
 def outlive(lifeline: int) -> None:

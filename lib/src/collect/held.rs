@@ -80,23 +80,21 @@ impl Inventory {
     }
 
     /// Makes a server that stays collect `files` again, which may be collected alone, and puts
-    /// their tests in the place of the old ones. Where that is not possible, why: then the
-    /// server is of no use any more.
+    /// their tests in the place of the old ones. `reasons`: what changed. Where that is not
+    /// possible, or an interrupt came before, why: then the server is of no use any more.
     pub(crate) fn renewed(
         self,
         question: &Question,
         server: &mut Server,
-        files: Vec<String>,
-        reasons: Vec<String>,
+        (files, reasons): (Vec<String>, Vec<String>),
+        interrupts: &Receiver<Interrupted>,
     ) -> anyhow::Result<Inventory> {
         let Inventory { snapshot: Snapshot { head, records, selectors }, writing } = self;
         let began = Instant::now();
         let paths: Vec<String> =
             files.iter().map(|file| Path::new(&head.rootdir).join(file).display().to_string()).collect();
         settle(&paths);
-        if let Err(why) = server.renew(paths)? {
-            bail!("{why}");
-        }
+        server.renew(paths, interrupts)?;
         let watched = server.dependencies()?;
         server.writer.send(&Request::NewItems, &[])?;
         let found = read_items(server, |_, _| Ok(()))?;

@@ -243,6 +243,7 @@ impl Context {
                     state.warm = Some(warm);
                     return Ok(state);
                 }
+                Err(_) if state.closed => return Err(not_found(&self.id)),
                 Err(error) => return Err(Failure::new(Code::CollectionFailed, format!("{error:#}"))),
             }
         }
@@ -256,8 +257,9 @@ impl Context {
             Stale::Changed(reasons) => reasons,
             Stale::Part(files, mut reasons) => {
                 if let Some((head, warm)) = before.take() {
-                    match warm.renewed(question, files, &reasons) {
+                    match warm.renewed(question, (files, reasons.clone()), &self.interrupts.1) {
                         Ok(warm) => return Ok(warm),
+                        Err(why) if why.is::<Interrupted>() => return Err(why),
                         Err(why) => reasons.push(format!("not alone: {why:#}")),
                     }
                     let held = hold(question, (Some(head), reasons), |launch| self.start(launch))?;

@@ -4,9 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crossbeam_channel::Receiver;
+
 use super::context::View;
 use crate::collect::Question;
 use crate::collect::held::Inventory;
+use crate::interrupt::Interrupted;
 use crate::record::CollectError;
 use crate::server::Server;
 use crate::watching::Watching;
@@ -41,14 +44,20 @@ impl Warm {
         self.server.as_ref().is_some_and(|kept| kept.socket == socket && !kept.once)
     }
 
-    /// The same with `files` collected again, by a server that stays. Where that cannot be, why;
-    /// then its server has ended.
-    pub(super) fn renewed(self, question: &Question, files: Vec<String>, reasons: &[String]) -> anyhow::Result<Warm> {
+    /// The same with the files of `part` collected again, which also says what changed, by a
+    /// server that stays. Where that cannot be, or an interrupt came before, why; then its
+    /// server has ended.
+    pub(super) fn renewed(
+        self,
+        question: &Question,
+        part: (Vec<String>, Vec<String>),
+        interrupts: &Receiver<Interrupted>,
+    ) -> anyhow::Result<Warm> {
         let Warm { inventory, server, errors, _watching, .. } = self;
         let Some(mut kept) = server.filter(|kept| !kept.once) else {
             anyhow::bail!("no process stays");
         };
-        match inventory.renewed(question, &mut kept.server, files, reasons.to_vec()) {
+        match inventory.renewed(question, &mut kept.server, part, interrupts) {
             Ok(inventory) => {
                 let collected_at = jiff::Timestamp::now().as_millisecond().max(0) as u64;
                 Ok(Warm { inventory, collected_at, errors, server: Some(kept), _watching })

@@ -10,17 +10,12 @@ use std::os::unix::net::UnixStream;
 
 use crossbeam_channel::Receiver;
 use nix::poll::PollTimeout;
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
 use serde::Deserialize;
 
 use super::control::{self, ControlReader, ControlWriter};
 use super::starting::{Forked, Starting, boot, now, start};
-use super::{Board, Launch, Server, ServerError, Started, shim};
+use super::{Board, LOOK_MS, Launch, Server, ServerError, Started, shim};
 use crate::interrupt::Interrupted;
-
-/// How often it is looked whether somebody wants no session any more, in milliseconds.
-const LOOK_MS: u16 = 20;
 
 /// A base started anew may find a file that was written just before: it has one more chance.
 const TRIES: usize = 2;
@@ -143,7 +138,8 @@ impl Base {
         drop((theirs, their_board, output));
         while !self.reader.is_readable_within(PollTimeout::from(LOOK_MS)) {
             if !interrupts.is_empty() {
-                self.kill();
+                // It may be stuck in an import.
+                self.process.kill();
                 return Ok(Said::Nothing);
             }
         }
@@ -156,11 +152,5 @@ impl Base {
             Some(Answer::Stale) => Ok(Said::Stale),
             None => Ok(Said::Nothing),
         }
-    }
-
-    /// It may be stuck in an import.
-    fn kill(&self) {
-        // It may have ended just now.
-        let _ = killpg(Pid::from_raw(self.process.pid() as i32), Signal::SIGKILL);
     }
 }

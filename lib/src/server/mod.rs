@@ -13,7 +13,9 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use crossbeam_channel::Receiver;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::PollTimeout;
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -27,9 +29,13 @@ pub use handoff::{MAX_SOCKET_PATH, attach, attach_at, greeted, private_folder, s
 pub use rules::{Marks, Rules};
 pub use starting::{Overdue, Started, Starting, start, starting};
 
+use crate::interrupt::Interrupted;
 use crate::inventory::snapshot::Selector;
 use crate::inventory::watched::Watched;
 use crate::record::Test;
+
+/// How often it is looked whether somebody wants no session any more, in milliseconds.
+const LOOK_MS: u16 = 20;
 
 /// Why there is no server.
 #[derive(Debug, Error)]
@@ -177,16 +183,24 @@ impl Server {
 
     /// Makes a server that stays collect these test files again, each in its place; absolute
     /// paths. Its dependencies and new items are then those of these files. Where it says why
-    /// that cannot be done it is of no use any more.
-    pub(crate) fn renew(&mut self, files: Vec<String>) -> Result<Result<(), String>, ServerError> {
+    /// that cannot be done it is of no use any more; where an interrupt came before, the error
+    /// is that [`Interrupted`], and the process is killed.
+    pub(crate) fn renew(&mut self, files: Vec<String>, interrupts: &Receiver<Interrupted>) -> anyhow::Result<()> {
         self.writer.send(&Request::Renew { files, since: starting::now() }, &[])?;
+        while !self.reader.is_readable_within(PollTimeout::from(LOOK_MS)) {
+            if let Ok(interrupted) = interrupts.try_recv() {
+                // What it imports may take for ever.
+                self.process.iter().for_each(Started::kill);
+                return Err(interrupted.into());
+            }
+        }
         match self.reader.next()? {
             Some(FromServer::Renewed { count }) => {
                 self.collected.count = count;
-                Ok(Ok(()))
+                Ok(())
             }
-            Some(FromServer::Refused { message }) => Ok(Err(message)),
-            other => Err(ServerError::Connection { reason: format!("no answer to a renewal: {other:?}") }),
+            Some(FromServer::Refused { message }) => anyhow::bail!("{message}"),
+            other => Err(ServerError::Connection { reason: format!("no answer to a renewal: {other:?}") }.into()),
         }
     }
 

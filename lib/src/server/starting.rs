@@ -58,6 +58,11 @@ impl Started {
         }
     }
 
+    /// Ends it and its group, as far as they are there.
+    pub(super) fn kill(&self) {
+        kill_all(Pid::from_raw(self.pid() as i32));
+    }
+
     /// Waits for its end, and says how it ended where it was this process's child.
     pub fn wait(&mut self) -> std::io::Result<Option<ExitStatus>> {
         match &mut self.process {

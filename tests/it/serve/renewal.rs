@@ -82,7 +82,8 @@ fn a_process_that_refuses_a_file_serves_nobody_any_more() {
     collected(&mut client, &context);
     let before = server_pid(&daemon);
     let names = std::fs::read_dir(project.runtime().join("rpt")).unwrap().map(|entry| entry.unwrap().path());
-    let socket = names.into_iter().find(|path| path.file_name().unwrap().to_str().unwrap().starts_with("warm-")).unwrap();
+    let socket =
+        names.into_iter().find(|path| path.file_name().unwrap().to_str().unwrap().starts_with("warm-")).unwrap();
 
     // pytest warns of it.
     let text = format!("{TEST}@pytest.mark.unheard_of\ndef test_new(): pass\n");
@@ -96,4 +97,37 @@ fn a_process_that_refuses_a_file_serves_nobody_any_more() {
     assert_ne!(server_pid(&daemon), before);
     daemon.stop();
     project.assert_nothing_left();
+}
+
+/// However long a file takes.
+#[test]
+fn whoever_ends_the_daemon_or_the_context_ends_what_collects_again() {
+    let project = project();
+    let mut text = TEST.to_string();
+    for what in ["shutdown", "stop", "kill"] {
+        let daemon = Daemon::start(&project);
+        let mut client = daemon.client("named");
+        let context = client.open(&project);
+        collected(&mut client, &context);
+        let server = server_pid(&daemon);
+        text.push_str("def test_more(): pass\n");
+        is_held_up(&project, &mut client, &context, &text);
+        match what {
+            "shutdown" => {
+                daemon.client("named").want(json!({"type": "shutdown", "context_id": context}), "shutdown_ack");
+                assert_eq!(client.answer()["code"], "context_not_found");
+                assert!(process::poll(|| !PathBuf::from(format!("/proc/{server}")).exists()), "it goes on");
+                daemon.stop();
+            }
+            "stop" => daemon.stop(),
+            _ => {
+                let daemons = process::living_pids(&project.mark(), "rpt-serve");
+                assert_eq!(daemons.len(), 1);
+                kill(Pid::from_raw(daemons[0]), Signal::SIGKILL).unwrap();
+            }
+        }
+        drop(client);
+        project.assert_no_process_left();
+        let_go(&project);
+    }
 }
