@@ -10,12 +10,16 @@ any more, and all is collected in another process.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
+import inspect
 import linecache
+import os
 import sys
 import types
 from typing import Any
 
 import pytest
+from _pytest.assertion import rewrite
 from _pytest.warnings import catch_warnings_for_item
 
 from rpt_shim import shortcuts
@@ -47,7 +51,8 @@ def _renew(findings: Findings, session: pytest.Session, path: str) -> Replaced:
     reports, of_before = findings.reports, len(findings.reports)
     folders = list(sys.path)
     _forget(session, old)
-    fresh, items = _collect(session, old)
+    with _from_source(path):
+        fresh, items = _collect(session, old)
     # Importing it put its folder to the front, where the folders of files after it belong.
     sys.path[:] = folders
     _replace_reports(reports, of_before, old, fresh)
@@ -106,6 +111,28 @@ def _forget(session: pytest.Session, old: pytest.Module) -> None:
     for holder in [holder for holder in seen if holder is module or _defined_in(holder) == module.__name__]:
         seen.discard(holder)
     shortcuts.forget(session)
+
+
+@contextlib.contextmanager
+def _from_source(path: str) -> Any:
+    """Imports no bytecode of the file, and leaves none. Older versions of pytest, and Python itself,
+    tell by the size and the second of a source whether it is the one that was compiled: saved twice
+    in a second, as by an editor and a formatter, it is not."""
+    if "source_hash" in inspect.signature(rewrite._write_pyc_fp).parameters:
+        # By its content.
+        yield
+        return
+    compiled = importlib.util.cache_from_source(path)
+    rewritten = os.path.join(os.path.dirname(compiled), os.path.basename(path)[: -len(".py")] + rewrite.PYC_TAIL)
+    for bytecode in (compiled, rewritten):
+        # There may be none, or it may not be removed: then it is no later one's.
+        with contextlib.suppress(OSError):
+            os.unlink(bytecode)
+    writes_none, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = writes_none
 
 
 def _tables(manager: Any) -> list[dict[Any, Any]]:

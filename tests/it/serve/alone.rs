@@ -1,9 +1,12 @@
 //! A changed test file that no other can notice is collected again by the process that is warm,
 //! and everything is as in a new one.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use serde_json::{Value, json};
 
 use super::client::{Client, Daemon};
+use super::follow;
 use super::stale::{plain, warm};
 use crate::process;
 use crate::project::Project;
@@ -133,6 +136,26 @@ fn an_edit_is_collected_by_the_process_that_is_warm() {
     project.write("test_late.py", "class TestLate:\n    def test_later(self, number): assert number == 1\n");
     warm.is_as_plain("two files");
     assert_eq!(warm.pid(), pid);
+}
+
+/// As by an editor, and by what formats the file at once: bytecode of the first is not the second's.
+#[test]
+fn saves_of_one_second_and_size_are_told_apart() {
+    let project = project();
+    let mut warm = Warm::start(&project);
+    let pid = warm.pid();
+    let second = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    for (millisecond, number) in [(0, 3), (400, 4), (800, 5)] {
+        project.write("test_it.py", &FIRST.replace("number == 7", &format!("number == {number}")));
+        let file = std::fs::File::options().append(true).open(project.path().join("test_it.py")).unwrap();
+        file.set_modified(second + Duration::from_millis(millisecond)).unwrap();
+        let run = json!({"type": "run_stream", "context_id": warm.context, "node_ids": ["test_it.py::test_number"]});
+        let started = warm.client.want(run, "run_started");
+        let results = follow(&mut warm.client, &warm.context, started["run_id"].as_str().unwrap());
+        let message = results[0]["message"].as_str().unwrap();
+        assert!(message.contains(&format!("assert 7 == {number}")), "{message}");
+        assert_eq!(warm.pid(), pid);
+    }
 }
 
 #[test]
