@@ -10,6 +10,7 @@ A session in a fork must be what it would be in an interpreter of its own:
 - Installed plugins are imported by pytest in the fork, since it rewrites their assertions by its
   configuration. So are conftests and all else.
 - What an interpreter has of its own is made anew: random numbers, what imports know of folders.
+- Where a module of `preload` starts a thread or warns when it is imported, there is no base.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ import select
 import site
 import socket
 import sys
+import threading
+import warnings
 from typing import Any
 
 from _pytest.config import default_plugins
@@ -40,6 +43,8 @@ class Held:
         self.record = record
         #: What of `preload` is not loaded, and why.
         self.notes: list[str] = []
+        #: Something was loaded that is not in a fork what it is in an interpreter of its own.
+        self.is_unfit = False
         for name in default_plugins:
             importlib.import_module(f"_pytest.{name}")
         self.installed = tuple(prefix + os.sep for prefix in installed_prefixes())
@@ -63,9 +68,26 @@ class Held:
             if any(not path.startswith(self.installed) for path in paths):
                 self.notes.append(f"{name}: {paths[0]} is not installed")
                 return
-            importlib.import_module(name)
+            outer = warnings.filters
+            with warnings.catch_warnings(record=True) as warned:
+                warnings.simplefilter("always")
+                always = warnings.filters[0]
+                importlib.import_module(name)
+                # What the module has set stays.
+                outer[:] = [entry for entry in warnings.filters if entry is not always]  # type: ignore[index]
         except Exception as error:
             self.notes.append(f"{name}: {type(error).__name__}: {error}")
+        else:
+            if warned:
+                self._is_unfit(f"{name}: it warns when it is imported, which pytest shows: {warned[0].message}")
+        # A fork has the thread that forks, and no other.
+        if threading.active_count() > 1:
+            self._is_unfit(f"{name}: it starts a thread when it is imported")
+
+    def _is_unfit(self, note: str) -> None:
+        if not self.is_unfit:
+            self.notes.append(note)
+        self.is_unfit = True
 
     def _files(self) -> list[str]:
         """Modules, what says where modules are, and the interpreter."""
@@ -138,6 +160,9 @@ def serve(
             # What it forked has connections of its own.
             os._exit(0)
         asked, fds = received
+        if held.is_unfit:
+            control.send({"type": "unfit", "notes": [wire.text(note) for note in held.notes]})
+            os._exit(0)
         if held.is_stale():
             control.send({"type": "stale"})
             os._exit(0)

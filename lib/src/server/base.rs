@@ -24,6 +24,8 @@ const TRIES: usize = 2;
 #[derive(Default)]
 pub(crate) struct Bases {
     held: Option<Base>,
+    /// What no base can preload: none is started for it again.
+    unfit: Option<Vec<String>>,
     /// What of `preload` could not be imported, and why.
     notes: Vec<String>,
 }
@@ -42,12 +44,15 @@ enum Answer {
     Forked { pid: u32, notes: Vec<String> },
     /// Something that it loaded is not what it was.
     Stale,
+    /// Nothing can be a fork of one that preloads the same, and why.
+    Unfit { notes: Vec<String> },
 }
 
 /// What a base said.
 enum Said {
     Forked(Box<Forked>),
     Stale,
+    Unfit,
     /// It ended, or somebody wants no session any more.
     Nothing,
 }
@@ -87,7 +92,7 @@ impl Bases {
         let is_plain = launch.identity.is_none() && !launch.terminal && launch.environment.is_empty();
         // A seed that differs in each process must do so.
         let has_seed = launch.hash_seed().is_none_or(|seed| seed.is_empty() || seed.to_str().is_some_and(is_number));
-        if !is_plain || !has_seed {
+        if !is_plain || !has_seed || self.unfit.as_deref() == Some(preload) {
             return None;
         }
         for _ in 0..TRIES {
@@ -103,6 +108,10 @@ impl Bases {
                     return forked.starting().ok();
                 }
                 Ok(Said::Stale) => {}
+                Ok(Said::Unfit) => {
+                    self.unfit = Some(preload.to_vec());
+                    return None;
+                }
                 // Somebody killed it.
                 Ok(Said::Nothing) | Err(_) if was_held && interrupts.is_empty() => {}
                 Ok(Said::Nothing) | Err(_) => return None,
@@ -150,6 +159,10 @@ impl Base {
                 Ok(Said::Forked(Box::new(Forked { pid, writer, reader, board, printed })))
             }
             Some(Answer::Stale) => Ok(Said::Stale),
+            Some(Answer::Unfit { notes: said }) => {
+                *notes = said;
+                Ok(Said::Unfit)
+            }
             None => Ok(Said::Nothing),
         }
     }

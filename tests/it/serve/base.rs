@@ -1,5 +1,7 @@
 //! What sessions are forks of: it saves starting Python, and nothing in a session differs.
 
+use std::path::PathBuf;
+
 use serde_json::{Value, json};
 
 use super::client::Daemon;
@@ -70,18 +72,24 @@ fn random_numbers_differ_in_each_session() {
     assert_eq!(words.len(), 6, "{drawn}");
 }
 
+/// With a user's site: what lies there is installed.
+fn with_site(project: Project) -> (Project, PathBuf) {
+    let user = project.path().join("user");
+    let project = project.env("PYTHONUSERBASE", user);
+    let site = project.python().args(["-c", "import site; print(site.getusersitepackages())"]).run().text();
+    let site = PathBuf::from(site.trim());
+    std::fs::create_dir_all(&site).unwrap();
+    (project, site)
+}
+
 #[test]
 fn what_is_preloaded_is_installed_imported_once_and_never_out_of_date() {
     let project = Project::with_test("import heavy\ndef test_it(): assert heavy.VALUE == 1\n")
         .file("own.py", "")
         .file("rpt.toml", "preload = [\"heavy\", \"own\", \"missing.module\"]\n")
         .env("PYTHONDONTWRITEBYTECODE", "1");
-    // What lies in the user's site is installed.
     let user = project.path().join("user");
-    let project = project.env("PYTHONUSERBASE", &user);
-    let site = project.python().args(["-c", "import site; print(site.getusersitepackages())"]).run().text();
-    let site = std::path::PathBuf::from(site.trim());
-    std::fs::create_dir_all(&site).unwrap();
+    let (project, site) = with_site(project);
     let heavy = |value: u32| {
         let text = format!("VALUE = {value}\nprint('imported', file=open({:?}, 'a'))\n", user.join("log"));
         std::fs::write(site.join("heavy.py"), text).unwrap();
@@ -129,5 +137,42 @@ fn what_is_preloaded_is_installed_imported_once_and_never_out_of_date() {
     }
     daemon.stop();
     drop(client);
+    project.assert_nothing_left();
+}
+
+/// A fork has no thread but one, and what an import has warned of it warns of once.
+#[test]
+fn what_a_fork_would_lose_is_not_preloaded() {
+    let project = Project::with_test("import busy\ndef test_it(): assert busy.is_as_imported()\n");
+    let (project, site) = with_site(project);
+    // In a virtual environment a user's site is not looked into.
+    let project = project.env("PYTHONPATH", &site);
+    let threads = "import threading\n\
+        thread = threading.Thread(target=threading.Event().wait, daemon=True)\n\
+        thread.start()\n\
+        def is_as_imported(): return thread.is_alive()\n";
+    let warns = "import warnings\nwarnings.warn('it is old', DeprecationWarning)\ndef is_as_imported(): return True\n";
+    for (text, said) in [(threads, "it starts a thread"), (warns, "it is old")] {
+        std::fs::write(site.join("busy.py"), text).unwrap();
+        project.write("rpt.toml", "preload = [\"busy\"]\n");
+        let daemon = Daemon::start(&project);
+        let mut client = daemon.client("named");
+        let context = client.open(&project);
+        let mut run = || client.want(json!({"type": "run", "context_id": context}), "run_complete")["passed"].clone();
+        assert_eq!(run(), 1, "{said}");
+        project.write("conftest.py", "# new\n");
+        assert_eq!(run(), 1, "{said}");
+        let notes = || daemon.status()["contexts"][0]["not_preloaded"].to_string();
+        assert!(process::poll(|| notes().contains(said)), "{}", notes());
+        assert_eq!(daemon.status()["contexts"][0]["base_pid"], Value::Null);
+        // Without it there is a base.
+        project.write("rpt.toml", "");
+        project.write("conftest.py", "# again\n");
+        assert_eq!(run(), 1, "{said}");
+        base_pid(&daemon);
+        assert_eq!(notes(), "[]");
+        daemon.stop();
+        std::fs::remove_file(project.path().join("conftest.py")).unwrap();
+    }
     project.assert_nothing_left();
 }
