@@ -57,6 +57,23 @@ pub(crate) fn living(mark: &OsStr) -> Vec<String> {
     found
 }
 
+/// The children of a process. Empty where there is no /proc.
+pub(crate) fn children(pid: i32) -> Vec<i32> {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    children.split_whitespace().map(|child| child.parse().unwrap()).collect()
+}
+
+/// Children of marked processes that have ended and that nobody has waited for yet.
+pub(crate) fn unwaited(mark: &OsStr) -> Vec<i32> {
+    let pid = |line: &String| line.split(' ').next()?.parse().ok();
+    let children = living(mark).iter().filter_map(pid).flat_map(children).collect::<Vec<i32>>();
+    let has_ended = |child: &i32| {
+        let status = std::fs::read_to_string(format!("/proc/{child}/status"));
+        status.is_ok_and(|status| status.contains("State:\tZ"))
+    };
+    children.into_iter().filter(has_ended).collect()
+}
+
 /// Whether a process has started another one. True where there is no /proc.
 pub(crate) fn has_child(pid: i64) -> bool {
     let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));

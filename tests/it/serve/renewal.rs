@@ -131,3 +131,42 @@ fn whoever_ends_the_daemon_or_the_context_ends_what_collects_again() {
         let_go(&project);
     }
 }
+
+/// The process that was made for the next client holds what was collected before, and so does
+/// the worker that was made there.
+#[test]
+fn what_was_made_before_and_never_needed_is_waited_for() {
+    let project = project();
+    let daemon = Daemon::start(&project);
+    let mut client = daemon.client("named");
+    let context = client.open(&project);
+    collected(&mut client, &context);
+    let server = server_pid(&daemon) as i32;
+    let mut text = TEST.to_string();
+    let mut made = Vec::new();
+    for is_killed in [false, true, false, true, false] {
+        let mut next = None;
+        let is_made = process::poll(|| {
+            let spares = process::children(server).into_iter().filter(|spare| !made.contains(spare));
+            next = spares.into_iter().find(|spare| !process::children(*spare).is_empty());
+            next.is_some()
+        });
+        assert!(is_made, "nothing is made before it is needed");
+        made.extend(next);
+        if is_killed {
+            kill(Pid::from_raw(next.unwrap()), Signal::SIGKILL).unwrap();
+        }
+        text.push_str("def test_more(): pass\n");
+        project.write("test_it.py", &text);
+        collected(&mut client, &context);
+        assert_eq!(server_pid(&daemon), i64::from(server));
+    }
+    let mut left = Vec::new();
+    let is_waited_for = process::poll(|| {
+        left = process::unwaited(&project.mark());
+        left.is_empty()
+    });
+    assert!(is_waited_for, "{left:?}");
+    daemon.stop();
+    project.assert_nothing_left();
+}
