@@ -31,9 +31,11 @@ def can(server: Server, config: pytest.Config) -> bool:
 class Meter:
     """Watches a whole collection for what later ones that are dealt need to know."""
 
-    def __init__(self, session: Any) -> None:
-        #: What was loaded before the first file.
+    def __init__(self, session: Any, record: dependencies.Dependencies) -> None:
+        self.record = record
+        #: What was loaded, and made, before the first file.
         self.loaded = set(sys.modules)
+        self.made = record.written()
         #: The files that were collected.
         self.files: set[str] = set()
         #: What making tests took, imports aside, in seconds.
@@ -70,6 +72,9 @@ class Meter:
         what was imported, in order; `path`: where imports are looked for."""
         modules = self._imported()
         if modules is None or has_warnings or not self._have_one_place():
+            return None
+        if self.record.written() - self.made:
+            # Two that do that at the same time may meet.
             return None
         if any(map(_is_tied, items)) or _shares_much(session):
             return None

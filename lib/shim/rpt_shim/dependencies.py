@@ -146,10 +146,9 @@ class Dependencies:
         self.modules_before = set(sys.modules)
         self.interest = dict(self.events)
 
-    def has_made_something(self) -> bool:
-        """Whether files or folders were written, other than compiled code: two that do that at the same
-        time may meet."""
-        return bool(self.made_folders) or any(f"/{BYTECODE_FOLDER}/" not in name for name in self.made)
+    def written(self) -> set[str]:
+        """Files and folders that were made so far, other than compiled code."""
+        return {*self.made_folders, *(name for name in self.made if f"/{BYTECODE_FOLDER}/" not in name)}
 
     def stop(self) -> None:
         """Nothing is looked at from here on."""

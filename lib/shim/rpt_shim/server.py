@@ -158,7 +158,7 @@ class Server:
     def pytest_collection(self, session: pytest.Session) -> bool | None:
         shortcuts.install(session)
         if self.dependencies is not None:
-            self.meter = deal.Meter(session)
+            self.meter = deal.Meter(session, self.dependencies)
         if self.settings["deals"] and deal.can(self, session.config):
             return deal.serve(self, session)
         return None
@@ -407,11 +407,10 @@ class Server:
             self.control.send({"type": "refused", "message": "nothing was watched"})
             return
         report = self.dependencies.report(session)
-        told = None
-        if self.meter is not None and not self.dependencies.has_made_something():
-            has_warnings = any(warning["when"] == "collect" for warning in self.findings.warnings)
-            told = self.meter.told(session, self.renewed or session.items, has_warnings)
-        self.control.send({**report, "deal": told})
+        has_warnings = any(warning["when"] == "collect" for warning in self.findings.warnings)
+        self.control.send(
+            {**report, "deal": self.meter and self.meter.told(session, self.renewed or session.items, has_warnings)}
+        )
 
     def _fork(self, session: pytest.Session, request: dict[str, Any], fds: list[int]) -> bool:
         assert self.control is not None
