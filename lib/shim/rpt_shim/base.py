@@ -78,6 +78,8 @@ class Held:
         except Exception as error:
             self.notes.append(f"{name}: {type(error).__name__}: {error}")
         else:
+            # What says that a file was not closed nobody is shown who does not ask for it.
+            warned = [warning for warning in warned if not issubclass(warning.category, ResourceWarning)]
             if warned:
                 self._is_unfit(f"{name}: it warns when it is imported, which pytest shows: {warned[0].message}")
         # A fork has the thread that forks, and no other.

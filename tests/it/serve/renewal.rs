@@ -23,14 +23,14 @@ fn project() -> Project {
     let project = Project::empty()
         .file(
             "product.py",
-            "import os, time\n\
+            "import os, select\n\
              class Values(list):\n\
              \x20   def __iter__(self):\n\
              \x20       hold, held = (os.path.join(os.environ['GATE'], name) for name in ('hold', 'held'))\n\
              \x20       if os.path.isdir(hold):\n\
              \x20           os.rename(hold, held)\n\
              \x20       while os.path.isdir(held):\n\
-             \x20           time.sleep(0.01)\n\
+             \x20           select.select([], [], [], 0.01)\n\
              \x20       return super().__iter__()\n\
              VALUES = Values([1, 2])\n",
         )
@@ -95,6 +95,7 @@ fn a_process_that_refuses_a_file_serves_nobody_any_more() {
 
     assert_eq!(client.answer()["node_count"], 4);
     assert_ne!(server_pid(&daemon), before);
+    drop(client);
     daemon.stop();
     project.assert_nothing_left();
 }
@@ -121,9 +122,8 @@ fn whoever_ends_the_daemon_or_the_context_ends_what_collects_again() {
             }
             "stop" => daemon.stop(),
             _ => {
-                let daemons = process::living_pids(&project.mark(), "rpt-serve");
-                assert_eq!(daemons.len(), 1);
-                kill(Pid::from_raw(daemons[0]), Signal::SIGKILL).unwrap();
+                let pid = daemon.status()["pid"].as_i64().unwrap() as i32;
+                kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
             }
         }
         drop(client);
@@ -167,6 +167,7 @@ fn what_was_made_before_and_never_needed_is_waited_for() {
         left.is_empty()
     });
     assert!(is_waited_for, "{left:?}");
+    drop(client);
     daemon.stop();
     project.assert_nothing_left();
 }
