@@ -89,7 +89,8 @@ class Meter:
             path = getattr(module, "__file__", None)
             if path in self.files:
                 above = os.path.dirname(path)
-                for _ in range(name.count(".")):
+                # A package, which pytest 7 collects like a file, is its folder.
+                for _ in range(name.count(".") + (os.path.basename(path) == "__init__.py")):
                     above = os.path.dirname(above)
                 places.add(above)
         return len(places) == 1

@@ -131,6 +131,10 @@ impl Client {
 impl Drop for Client {
     fn drop(&mut self) {
         self.requests = None;
+        if std::thread::panicking() {
+            // What it waits for may never come.
+            let _ = self.process.kill();
+        }
         let _ = self.process.wait();
     }
 }
