@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rpt_shim import dependencies, inventory, orphans, relay, sharing, surroundings, wire
+from rpt_shim import dependencies, orphans, relay, sharing, surroundings, wire
 
 if TYPE_CHECKING:
     from rpt_shim.server import Server
@@ -64,19 +64,17 @@ class Meter:
             self.made_s += time.perf_counter() - self.since
             self.since = None
 
-    def told(self, session: pytest.Session, items: list[pytest.Item], has_warnings: bool) -> dict[str, Any] | None:
-        """What workers need that collect their own files; None: one process must collect all. `items`:
-        those that nothing is known of yet.
+    def told(self, session: pytest.Session, has_warnings: bool) -> dict[str, Any] | None:
+        """What workers need that collect their own files; None: one process must collect all. Of marks
+        about running whoever describes the items knows.
 
         `divisible_ms`: what making all tests took, without what their files import; `modules`:
         what was imported, in order; `path`: where imports are looked for."""
         modules = self._imported()
         if modules is None or has_warnings or not self._have_one_place():
             return None
-        if self.record.written() - self.made:
-            # Two that do that at the same time may meet.
-            return None
-        if any(map(_is_tied, items)) or _shares_much(session):
+        # Two that write at the same time may meet.
+        if self.record.written() - self.made or _shares_much(session):
             return None
         path = [wire.text(place) for place in sys.path]
         return {"divisible_ms": self.made_s * 1000, "modules": modules, "path": path}
@@ -110,11 +108,6 @@ class Meter:
                 return None
             imported.append(name)
         return imported
-
-
-def _is_tied(item: pytest.Item) -> bool:
-    """Whether marks say how it is run."""
-    return len(inventory.brief(item)) > 1
 
 
 def _shares_much(session: pytest.Session) -> bool:

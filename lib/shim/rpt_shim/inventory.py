@@ -51,6 +51,8 @@ class Describer:
         self._known: dict[Any, int] = {}
         self._numbers: dict[Any, int] = {}
         self._places = Places()
+        #: Marks of some item say how it is run.
+        self.is_tied = False
         #: What -k and -m look at, beside an item's own name; items name an entry by its number.
         self.selectors: list[list[Any]] = []
 
@@ -70,6 +72,8 @@ class Describer:
         lineno = line + 1 if line is not None and wire.text(path).replace("\\", "/") == file_path else None
         marks = list(item.iter_markers())
         markers = list(dict.fromkeys(wire.text(mark.name) for mark in marks))
+        if not _ABOUT_RUNNING.isdisjoint(markers):
+            self.is_tied = True
         selector = self._selector(item, marks)
         # Nearly always none: what -k matches is mostly in the id or a mark.
         known = {*markers, *identity.replace("::", "/").split("/"), file_path}

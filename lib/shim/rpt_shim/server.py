@@ -94,6 +94,8 @@ class Server:
         self.desk: temporary.Desk | None = None
         #: What serves the next client, or runs what comes first.
         self.spare: spare.Spare | None = None
+        #: None was made since somebody came.
+        self.lacks_spare = False
         #: Garbage is left of what was collected again.
         self.is_untidy = False
         self.seen: dict[str, tuple[int, int]] = {}
@@ -243,9 +245,12 @@ class Server:
         """Answers requests until the client is gone. Returns in the server when it
         ends, and in each worker when that worker has nothing more to run."""
         deadline: float | None = None
+        idle_since = time.monotonic()
         while True:
-            due = deadline if self.greeting is None else staying.next_chore(self)
+            due = deadline if self.greeting is None else staying.next_chore(self, idle_since)
             readable = self._wait(due)
+            if readable:
+                idle_since = time.monotonic()
             if self.greeting is not None and due is not None and not readable and time.monotonic() >= due:
                 if staying.do_chore(self, session):
                     return True
@@ -366,7 +371,7 @@ class Server:
         elif operation == "dependencies":
             self._send_dependencies(session)
         elif operation == "selectors":
-            self.control.send({"selectors": self.describer.selectors})
+            self.control.send({"selectors": self.describer.selectors, "is_tied": self.describer.is_tied})
         elif operation == "stay":
             self._listen(session.config, request["socket"])
             staying.begin(self, session)
@@ -408,9 +413,7 @@ class Server:
             return
         report = self.dependencies.report(session)
         has_warnings = any(warning["when"] == "collect" for warning in self.findings.warnings)
-        self.control.send(
-            {**report, "deal": self.meter and self.meter.told(session, self.renewed or session.items, has_warnings)}
-        )
+        self.control.send({**report, "deal": self.meter and self.meter.told(session, has_warnings)})
 
     def _fork(self, session: pytest.Session, request: dict[str, Any], fds: list[int]) -> bool:
         assert self.control is not None

@@ -7,7 +7,6 @@ from __future__ import annotations
 import gc
 import os
 import socket
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -29,25 +28,26 @@ def begin(server: Server, session: pytest.Session) -> None:
     """Works out what no client shall wait for."""
     assert server.control is not None and server.listener is not None
     server.greeting = server.collected(session)
+    server.lacks_spare = True
     # It holds what it described.
     server.describer = inventory.Describer()
     server.prepared = Prepared(session, [server.control.fileno(), server.listener.fileno()])
     server.control.send({"type": "lingering"})
 
 
-def next_chore(server: Server) -> float | None:
+def next_chore(server: Server, idle_since: float) -> float | None:
     """When there is something to do if nobody comes before."""
     if server.control is None or server.listener is None:
         # Who keeps it is gone, or it serves nobody any more.
         return None
-    if server.spare is None:
-        return time.monotonic() + PAUSE
-    return time.monotonic() + QUIET if server.is_untidy else None
+    if server.lacks_spare:
+        return idle_since + PAUSE
+    return idle_since + QUIET if server.is_untidy else None
 
 
 def do_chore(server: Server, session: pytest.Session) -> bool:
     """Nobody came. True: this process is a fork that has run its tests, and its session ends here."""
-    if server.spare is None:
+    if server.lacks_spare:
         return _make_spare(server, session)
     # What was collected again and again would take more and more memory.
     assert server.prepared is not None
@@ -57,7 +57,9 @@ def do_chore(server: Server, session: pytest.Session) -> bool:
 
 
 def _make_spare(server: Server, session: pytest.Session) -> bool:
-    """Forks for the next client, and there for its first worker."""
+    """Forks for the next client, and there for its first worker. One that ends before somebody comes
+    is not made again: the next would end as well."""
+    server.lacks_spare = False
     made = spare.fork(server.children)
     if isinstance(made, spare.Spare):
         server.spare = made
@@ -78,6 +80,7 @@ def _make_spare(server: Server, session: pytest.Session) -> bool:
 def serve_apart(server: Server, session: pytest.Session, connection: socket.socket) -> None:
     """Forks for a client. This process stays as it is."""
     ready, server.spare = server.spare, None
+    server.lacks_spare = True
     if ready is not None and ready.takes({"op": "client"}, [connection.fileno()]):
         connection.close()
         return
@@ -118,6 +121,7 @@ def renew(server: Server, session: pytest.Session, request: dict[str, Any]) -> N
         server.control.send({"type": "refused", "message": "it does not stay"})
         return
     server.drop_spare()
+    server.lacks_spare = True
     # Who looks whether garbage could be heard must see all of it.
     gc.disable()
     # What is imported now may take for ever. A group ends without its forks, which have clients:

@@ -65,17 +65,8 @@ pub(super) fn collect(question: &Question, part: &Part, output: OutputForm, colo
         Err(why) => return Ok(Outcome::GivenUp(why)),
     };
     let selectors = serde_json::to_vec(&merged.selectors)?;
-    let head = Head {
-        records: sealed(&merged.built.records),
-        selectors: sealed(&selectors),
-        last: LastCollection {
-            at: jiff::Timestamp::now().as_second(),
-            took_ms: crate::rounded_ms(began.elapsed().as_secs_f64() * 1000.0),
-            alone: part.files.clone(),
-            reasons: part.known.reasons.clone(),
-        },
-        ..head
-    };
+    let head =
+        Head { records: sealed(&merged.built.records), selectors: sealed(&selectors), last: last(part, began), ..head };
     let exit = listing_of(head.clone(), merged.built.records.clone(), began).write(output, color)?;
     release_stdout();
     // Keeping is a saving, never a need.
@@ -128,17 +119,28 @@ pub(super) fn merged(
         (Trust::Doubtful(why), _) => Trust::Doubtful(why.clone()),
         (Trust::Unproven(why) | Trust::Volatile(why), _) => return Err(why.clone()),
     };
+    let can_be_dealt = watched.deal.is_some() && !found.is_tied;
     let head = Head {
         node_count: merged.selectors.of.len() as u64,
         inventory_hash: merged.built.inventory_hash.clone(),
         blocks: merged.built.blocks.clone(),
         dependencies,
         // What these files share or say of running them is new.
-        shape: Shape { deal: watched.deal.as_ref().and(before.shape.deal.clone()), ..before.shape.clone() },
+        shape: Shape { deal: before.shape.deal.clone().filter(|_| can_be_dealt), ..before.shape.clone() },
         trust,
         ..before.clone()
     };
     Ok((head, merged))
+}
+
+/// Of a collection of `part` that began then.
+pub(super) fn last(part: &Part, began: Instant) -> LastCollection {
+    LastCollection {
+        at: jiff::Timestamp::now().as_second(),
+        took_ms: crate::rounded_ms(began.elapsed().as_secs_f64() * 1000.0),
+        alone: part.files.clone(),
+        reasons: part.known.reasons.clone(),
+    }
 }
 
 /// The dependencies of both collections, or what the part loaded that the whole had not,

@@ -22,7 +22,7 @@ use crate::inventory::watched::{Captured, Watched, capture};
 use crate::python_source::doubt::{differing_name, looks_differing};
 use crate::record::{CollectError, Collection, Kept, Record, Test};
 use crate::report::Collecting;
-use crate::server::{self, Collected, FullItem, Launch, Server, Watch};
+use crate::server::{self, Collected, Described, FullItem, Launch, Server, Watch};
 use crate::stream::{Form, OutputForm, Writer};
 
 /// How long a server waits for the next stage: far longer than a pipeline needs
@@ -110,6 +110,8 @@ pub(super) struct Found {
     pub selectors: Selectors,
     /// An id that looks as if it were another one each time.
     pub differing_id: Option<String>,
+    /// Marks of some test say how it is run.
+    pub is_tied: bool,
 }
 
 impl Started {
@@ -192,8 +194,8 @@ pub(super) fn read_items(
             each(&record, &line)?;
         }
     }
-    let table = server.selectors()?;
-    Ok(Found { built: builder.finish(), selectors: Selectors { table, of }, differing_id })
+    let Described { selectors: table, is_tied } = server.selectors()?;
+    Ok(Found { built: builder.finish(), selectors: Selectors { table, of }, differing_id, is_tied })
 }
 
 /// Notes the outlines of the blocks' sources; of `files` alone where any are named.
@@ -286,7 +288,7 @@ pub(super) fn snapshot_of(
             filters: watched.filters.clone(),
             registered_markers: watched.registered_markers.clone(),
             prefixes: watched.prefixes.clone(),
-            deal: watched.deal.clone(),
+            deal: watched.deal.clone().filter(|_| !found.is_tied),
         },
         trust,
         last: LastCollection {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, ensure};
 use crossbeam_channel::Receiver;
 
-use super::alone::merged;
+use super::alone::{last, merged};
 use super::filtered;
 use super::fresh::{Snapshot, Started, read_items, snapshot_of};
 use super::kept::{Known, Part};
@@ -17,7 +17,7 @@ use crate::expression::Refusal;
 use crate::interrupt::Interrupted;
 use crate::inventory::file_state::{FileState, now_ns};
 use crate::inventory::partial::standing_alone;
-use crate::inventory::snapshot::{Head, LastCollection};
+use crate::inventory::snapshot::Head;
 use crate::inventory::watched::capture;
 use crate::record::{Record, Test};
 use crate::server::{Launch, Request, Server, Watch};
@@ -105,15 +105,7 @@ impl Inventory {
         let (head, merged) =
             merged(question, &part, before, &found, &watched, captured).map_err(|why| anyhow::anyhow!("{why}"))?;
         ensure!(head.node_count == server.collected.count as u64, "the server has other tests");
-        let head = Head {
-            last: LastCollection {
-                at: jiff::Timestamp::now().as_second(),
-                took_ms: crate::rounded_ms(began.elapsed().as_secs_f64() * 1000.0),
-                alone: part.files.clone(),
-                reasons: part.known.reasons.clone(),
-            },
-            ..head
-        };
+        let head = Head { last: last(&part, began), ..head };
         let snapshot = Snapshot { head, records: merged.built.records, selectors: merged.selectors };
         Ok(Inventory::of(question, snapshot, writing))
     }

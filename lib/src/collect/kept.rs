@@ -9,7 +9,7 @@ use super::filtered;
 use super::listing::Listing;
 use super::question::Question;
 use crate::exit::Exit;
-use crate::inventory::partial::alone;
+use crate::inventory::partial::{alone, takes_folders};
 use crate::inventory::snapshot::{Head, Selectors, Trust};
 use crate::inventory::store::{self, Stored};
 use crate::record::Collection;
@@ -89,7 +89,7 @@ pub(super) fn look(question: &Question, force: bool) -> anyhow::Result<Finding> 
             None => known.reasons.push(format!("{} is damaged", stored.path.display())),
         }
     }
-    let files = if force || !takes_folders(question) { None } else { alone(&head, &comparison.changes) };
+    let files = if force || !is_unfiltered(question) { None } else { alone(&head, &comparison.changes) };
     known.before = Some(head);
     if let Some(files) = files
         && let Some((records, selectors)) = stored.records().zip(stored.selectors())
@@ -99,15 +99,11 @@ pub(super) fn look(question: &Question, force: bool) -> anyhow::Result<Finding> 
     Ok(Finding::Collect(known))
 }
 
-/// Whether folders are collected: of a file that is named itself pytest asks no plugin
-/// whether to ignore it, and says that it is not there when it is ignored.
-fn takes_folders(question: &Question) -> bool {
-    let unusual = ["--keep-duplicates", "--pyargs"];
-    let plain = question.pytest.pytest_args.iter().all(|arg| arg.starts_with('-') && !unusual.contains(&arg.as_str()));
-    plain
-        && question.pytest.keyword.is_none()
+/// Whether all that is in some folders is asked for.
+fn is_unfiltered(question: &Question) -> bool {
+    question.pytest.keyword.is_none()
         && question.pytest.marker.is_none()
-        && question.pytest.paths.iter().all(|path| question.cwd.join(path).is_dir())
+        && takes_folders(&question.args, &question.cwd)
 }
 
 /// Why an unchanged collection does not stand for another; nothing: it does.

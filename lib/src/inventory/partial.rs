@@ -43,6 +43,14 @@ pub fn standing_alone(head: &Head, changes: &[Change]) -> Option<Vec<String>> {
     files.iter().all(|file| stands_alone(head, file)).then_some(files)
 }
 
+/// Whether pytest's arguments, relative to `cwd`, name folders and no single files: of a file that is
+/// named itself pytest asks no plugin whether to ignore it, and says that it is not there when it is ignored.
+pub fn takes_folders(args: &[String], cwd: &Path) -> bool {
+    let unusual = ["--keep-duplicates", "--pyargs"];
+    let is_option = |arg: &String| arg.starts_with('-') && !unusual.contains(&arg.as_str());
+    args.iter().all(|arg| is_option(arg) || cwd.join(arg).is_dir())
+}
+
 fn unagreed(head: &Head) -> impl Iterator<Item = String> {
     let doubtful = matches!(head.trust, Trust::Doubtful(_));
     head.blocks.iter().filter(move |block| doubtful && !block.agreed).map(|block| block.file_path.clone())

@@ -51,3 +51,16 @@ fn what_does_not_fit_is_collected_whole() {
     assert!(merged(&[("b", "f"), ("c", "f"), ("b", "g")], &["b", "c"]).is_none());
     assert!(merged(&[("b", "f")], &["b", "c"]).is_none());
 }
+
+#[test]
+fn files_options_with_values_apart_and_other_ways_to_name_tests_are_no_folders() {
+    let takes = |args: &[&str]| {
+        let args: Vec<String> = args.iter().map(ToString::to_string).collect();
+        takes_folders(&args, Path::new("/"))
+    };
+    assert!(takes(&[]));
+    assert!(takes(&["-q", "/", "."]));
+    assert!(!takes(&["--pyargs", "/"]));
+    assert!(!takes(&["/no/such/test_a.py"]));
+    assert!(!takes(&["-p", "no_such_plugin"]));
+}

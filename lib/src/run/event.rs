@@ -1,6 +1,10 @@
 //! Owns what can happen while a run is on: everything reaches the dispatcher's
 //! one loop as one of these.
 
+use std::os::unix::net::UnixStream;
+
+use crossbeam_channel::{Receiver, Sender};
+
 use super::message::Message;
 use super::plan::Numbers;
 use crate::interrupt::Interrupted;
@@ -36,4 +40,24 @@ pub(super) enum Event {
     DaemonGone,
     /// This process was asked to stop.
     Interrupted(Interrupted),
+}
+
+/// Ctrl-C, a closed terminal and a polite kill reach the loop as events.
+pub(super) fn forward(interrupts: Receiver<Interrupted>, events: Sender<Event>) {
+    std::thread::spawn(move || {
+        for interrupted in &interrupts {
+            if events.send(Event::Interrupted(interrupted)).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+/// Waits for the end of a daemon that has nothing more to say.
+pub(super) fn listen_for_end(mut daemon: UnixStream, events: Sender<Event>) {
+    std::thread::spawn(move || {
+        while std::io::Read::read(&mut daemon, &mut [0; 64]).is_ok_and(|count| count > 0) {}
+        // The run may be over.
+        let _ = events.send(Event::DaemonGone);
+    });
 }

@@ -2,7 +2,7 @@
 //! as an interpreter of its own, or the server's own process for `-n 0`.
 
 use std::collections::HashSet;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -104,11 +104,12 @@ impl Host {
                 drop(its);
                 let mut slot = Slot::new(index, identity.worker.clone(), ours, board, events);
                 slot.ready = false;
-                let events = events.clone();
+                let (events, told) = (events.clone(), events.clone());
+                let collecting = Collecting { index, identity, manner, given, theirs, events };
                 std::thread::spawn(move || {
-                    if let Err(error) = collect_and_run(index, ours_of_it, &identity, manner, &given, theirs, &events) {
+                    if let Err(error) = collecting.forked(ours_of_it) {
                         // Its end is said by the process that forked it, and this with it. The dispatcher may be gone already.
-                        let _ = events.send(Event::Output(index, format!("{error:#}\n").into_bytes()));
+                        let _ = told.send(Event::Output(index, format!("{error:#}\n").into_bytes()));
                     }
                 });
                 Ok(slot)
@@ -116,11 +117,12 @@ impl Host {
             Host::Spawn(recipe) => {
                 let mut slot = Slot::new(index, identity.worker.clone(), ours, board, events);
                 slot.ready = false;
-                let (recipe, events) = (recipe.clone(), events.clone());
+                let (recipe, events, told) = (recipe.clone(), events.clone(), events.clone());
+                let collecting = Collecting { index, identity, manner, given, theirs, events };
                 std::thread::spawn(move || {
-                    if let Err(error) = spawn(index, &recipe, &identity, manner, &given, theirs, &events) {
+                    if let Err(error) = collecting.spawned(&recipe) {
                         // The dispatcher may be gone already.
-                        let _ = events.send(Event::SpawnFailed(index, format!("{error:#}")));
+                        let _ = told.send(Event::SpawnFailed(index, format!("{error:#}")));
                     }
                 });
                 Ok(slot)
@@ -146,89 +148,81 @@ fn files_of(given: &[(u32, Box<str>)], rootdir: &Path) -> Vec<String> {
     files.map(|file| rootdir.join(file).display().to_string()).collect()
 }
 
-/// Waits until a fork has collected its files, and sets it to run.
-fn collect_and_run(
+/// A worker that collects by itself.
+struct Collecting {
+    /// Its slot.
     index: usize,
-    connection: UnixStream,
-    identity: &Identity,
+    identity: Identity,
     manner: Manner,
-    given: &[(u32, Box<str>)],
-    theirs: [std::os::fd::OwnedFd; 5],
-    events: &Sender<Event>,
-) -> anyhow::Result<()> {
-    match greeted(connection)? {
-        Some(server) => set_to_run(index, server, identity, manner, given, theirs, events),
-        None => anyhow::bail!("its files changed"),
-    }
+    /// The items it will run and their ids.
+    given: Vec<(u32, Box<str>)>,
+    /// Its ends of its pipes.
+    theirs: [OwnedFd; 5],
+    events: Sender<Event>,
 }
 
-/// Starts an interpreter, lets it collect the files of `given`, and sets it to run.
-fn spawn(
-    index: usize,
-    recipe: &SpawnRecipe,
-    identity: &Identity,
-    manner: Manner,
-    given: &[(u32, Box<str>)],
-    theirs: [std::os::fd::OwnedFd; 5],
-    events: &Sender<Event>,
-) -> anyhow::Result<()> {
-    let mut args = recipe.options.clone();
-    args.extend(files_of(given, &recipe.rootdir));
-    let launch = Launch {
-        python: &recipe.python,
-        args: &args,
-        options: &recipe.options,
-        identity: Some((identity, &manner.environment)),
-        terminal: false,
-        watch: Watch::Nothing,
-        environment: &recipe.environment,
-        place: None,
-        deals: false,
-    };
-    let starting = start(&launch)?;
-    events.send(Event::SpawnStarted(index, starting.pid() as i32))?;
-    set_to_run(index, starting.ready(&never())?, identity, manner, given, theirs, events)
-}
+impl Collecting {
+    /// Waits until a fork has collected its files, and sets it to run.
+    fn forked(self, connection: UnixStream) -> anyhow::Result<()> {
+        match greeted(connection)? {
+            Some(server) => self.run(server),
+            None => anyhow::bail!("its files changed"),
+        }
+    }
 
-/// Lets a worker that has collected run, and says what it says until its end.
-fn set_to_run(
-    index: usize,
-    mut server: Server,
-    identity: &Identity,
-    manner: Manner,
-    given: &[(u32, Box<str>)],
-    theirs: [std::os::fd::OwnedFd; 5],
-    events: &Sender<Event>,
-) -> anyhow::Result<()> {
-    let items = server.brief_items(false)?;
-    let requested: Vec<&str> = given.iter().map(|(_, id)| &**id).collect();
-    let collected: Vec<&str> = items.iter().map(|item| &*item.node_id).collect();
-    let mut numbers = Numbers::default();
-    for ((number, _), found) in given.iter().zip(same_tests(&requested, &collected)) {
-        if let Some(own) = found {
-            numbers.to_worker.insert(*number, own);
-            numbers.from_worker.insert(own, *number);
+    /// Starts an interpreter, lets it collect its files, and sets it to run.
+    fn spawned(self, recipe: &SpawnRecipe) -> anyhow::Result<()> {
+        let mut args = recipe.options.clone();
+        args.extend(files_of(&self.given, &recipe.rootdir));
+        let launch = Launch {
+            python: &recipe.python,
+            args: &args,
+            options: &recipe.options,
+            identity: Some((&self.identity, &self.manner.environment)),
+            terminal: false,
+            watch: Watch::Nothing,
+            environment: &recipe.environment,
+            place: None,
+            deals: false,
+        };
+        let starting = start(&launch)?;
+        self.events.send(Event::SpawnStarted(self.index, starting.pid() as i32))?;
+        self.run(starting.ready(&never())?)
+    }
+
+    /// Lets it run what it has collected, and says what it says until its end.
+    fn run(self, mut server: Server) -> anyhow::Result<()> {
+        let Collecting { index, identity, manner, given, theirs, events } = self;
+        let items = server.brief_items(false)?;
+        let requested: Vec<&str> = given.iter().map(|(_, id)| &**id).collect();
+        let collected: Vec<&str> = items.iter().map(|item| &*item.node_id).collect();
+        let mut numbers = Numbers::default();
+        for ((number, _), found) in given.iter().zip(same_tests(&requested, &collected)) {
+            if let Some(own) = found {
+                numbers.to_worker.insert(*number, own);
+                numbers.from_worker.insert(own, *number);
+            }
         }
-    }
-    let fds = theirs.each_ref().map(AsFd::as_fd);
-    server.writer.send(&Request::Run { identity: Some(identity.clone()), manner }, &fds)?;
-    drop(theirs);
-    let error = server.collected.errors.first().map(|error| {
-        let last = error.message.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
-        format!("{}: {}", error.file_path, last.trim())
-    });
-    events.send(Event::SpawnReady(index, server.collected.pid, OwnCollection { numbers, error }))?;
-    if let Some(process) = server.process.take() {
-        report_exit(index, process, events.clone());
-    }
-    // Until the process ends its connection stays open: its end is how the worker
-    // notices that rpt is gone while it is not running a test.
-    while let Ok(Some(message)) = server.reader.next() {
-        if let FromServer::Refused { message } = message {
-            events.send(Event::SpawnFailed(index, message))?;
+        let fds = theirs.each_ref().map(AsFd::as_fd);
+        server.writer.send(&Request::Run { identity: Some(identity), manner }, &fds)?;
+        drop(theirs);
+        let error = server.collected.errors.first().map(|error| {
+            let last = error.message.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+            format!("{}: {}", error.file_path, last.trim())
+        });
+        events.send(Event::SpawnReady(index, server.collected.pid, OwnCollection { numbers, error }))?;
+        if let Some(process) = server.process.take() {
+            report_exit(index, process, events.clone());
         }
+        // Until the process ends its connection stays open: its end is how the worker
+        // notices that rpt is gone while it is not running a test.
+        while let Ok(Some(message)) = server.reader.next() {
+            if let FromServer::Refused { message } = message {
+                events.send(Event::SpawnFailed(index, message))?;
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Waits for a process of ours in a thread, and says how it ended.

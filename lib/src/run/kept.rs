@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
-use super::dealing::{self, Dealing};
+use super::dealing;
 use super::obtain::Obtained;
 use super::options::RunOptions;
 use super::request::{Request, Selection};
@@ -82,7 +82,7 @@ pub(super) fn start(
     let Some(kept) = request.kept.clone().or_else(cut_off).filter(|kept| kept.is_for(context)) else {
         return Ok(None);
     };
-    let mut dealing = dealing::plan(&kept, options);
+    let mut dealing = dealing::plan(&kept, options, cwd);
     let all = request.ids.as_ref().is_some_and(|ids| ids.len() as u64 == kept.tests);
     let mut parts = vec![rootdir_option(&kept.rootdir, cwd)];
     parts.extend(kept.kept.options.iter().cloned());
@@ -100,10 +100,16 @@ pub(super) fn start(
             place: None,
             deals: dealing.is_some(),
         };
-        let mut server = server::start(&launch)?.ready_until(interrupts, until)?;
-        let dealt = dealing.take().filter(|_| server.collected.deals);
-        let (items, deal) = match dealt {
-            Some(Dealing { items, deal }) => (items, Some(deal)),
+        let starting = server::start(&launch)?;
+        // While Python starts.
+        let dealt = dealing.take().map(|mut dealing| (dealing.items(), dealing.deal));
+        let mut server = starting.ready_until(interrupts, until)?;
+        let (items, deal) = match dealt.filter(|_| server.collected.deals) {
+            Some((Some(items), deal)) => (items, Some(deal)),
+            Some((None, _)) => {
+                server.end();
+                return Ok(None);
+            }
             None => (server.brief_items(located)?, None),
         };
         let selection = Selection::of(request, &items, Path::new(&server.collected.rootdir), cwd);

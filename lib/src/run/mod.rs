@@ -46,7 +46,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context as _;
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Receiver;
 use sha2::{Digest, Sha256};
 
 use crate::cli::{Fault, Format, as_usage, say};
@@ -66,7 +66,7 @@ use crate::{outcome::Outcome, result};
 use again::Again;
 use attending::Attending;
 use dispatcher::{Dispatcher, Outcomes};
-use event::Event;
+use event::{forward, listen_for_end};
 use files::Files;
 use host::{Dealt, Host, SpawnRecipe};
 use relay::Relay;
@@ -585,26 +585,6 @@ fn give_not_run(ids: &[Box<str>], cause: &str, tally: &mut Tally, sinks: &mut Si
         tally.add(result.outcome);
         sinks.result(result);
     }
-}
-
-/// Ctrl-C, a closed terminal and a polite kill reach the loop as events.
-fn forward(interrupts: Receiver<Interrupted>, events: Sender<Event>) {
-    std::thread::spawn(move || {
-        for interrupted in &interrupts {
-            if events.send(Event::Interrupted(interrupted)).is_err() {
-                return;
-            }
-        }
-    });
-}
-
-/// Waits for the end of a daemon that has nothing more to say.
-fn listen_for_end(mut daemon: UnixStream, events: Sender<Event>) {
-    std::thread::spawn(move || {
-        while std::io::Read::read(&mut daemon, &mut [0; 64]).is_ok_and(|count| count > 0) {}
-        // The run may be over.
-        let _ = events.send(Event::DaemonGone);
-    });
 }
 
 /// A name for the run, as xdist's testrunuid: 32 hex digits.

@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, Sender};
 use super::fixtures::{Fixtures, Ground};
 use super::protocol::{Code, ContextStatus, Failure, RerunConfig};
 use super::unpoisoned;
-use super::warm::{Warm, WarmServer, end_aside};
+use super::warm::{Warm, WarmServer, end_aside, uncollected};
 use crate::cli::PytestArgs;
 use crate::collect::Question;
 use crate::collect::held::{Held, Stale, hold};
@@ -565,11 +565,6 @@ impl Context {
 fn whole<'a>(state: &'a MutexGuard<'_, State>) -> Result<&'a Warm, Failure> {
     let warm = state.warm.as_ref().ok_or_else(|| Failure::internal("a collection was lost"))?;
     if warm.errors.is_empty() { Ok(warm) } else { Err(uncollected(warm.errors.iter())) }
-}
-
-fn uncollected<'a>(errors: impl Iterator<Item = &'a CollectError>) -> Failure {
-    let said: Vec<String> = errors.map(|error| format!("{}: {}", error.file_path, error.message)).collect();
-    Failure::new(Code::CollectionFailed, said.join("\n"))
 }
 
 /// There is no such context.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crossbeam_channel::Receiver;
 
 use super::context::View;
+use super::protocol::{Code, Failure};
 use crate::collect::Question;
 use crate::collect::held::Inventory;
 use crate::interrupt::Interrupted;
@@ -118,4 +119,10 @@ impl WarmServer {
 /// Ends a server without waiting: while runs use forks of it, it stays to see their end.
 pub(super) fn end_aside(server: Server) {
     std::thread::spawn(move || server.end());
+}
+
+/// What an answer says of files that could not be collected.
+pub(super) fn uncollected<'a>(errors: impl Iterator<Item = &'a CollectError>) -> Failure {
+    let said: Vec<String> = errors.map(|error| format!("{}: {}", error.file_path, error.message)).collect();
+    Failure::new(Code::CollectionFailed, said.join("\n"))
 }

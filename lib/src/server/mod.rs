@@ -175,10 +175,9 @@ impl Server {
     }
 
     /// What -k and -m look at, once the items were described in full.
-    pub fn selectors(&mut self) -> Result<Vec<Selector>, ServerError> {
+    pub fn selectors(&mut self) -> Result<Described, ServerError> {
         self.writer.send(&Request::Selectors, &[])?;
-        let SelectorTable { selectors } = self.reader.message()?;
-        Ok(selectors)
+        self.reader.message()
     }
 
     /// Makes a server that stays collect these test files again, each in its place; absolute
@@ -255,10 +254,13 @@ pub struct FullItem {
     pub selector: u32,
 }
 
-/// What items share that -k and -m look at; items name one by its place.
-#[derive(Deserialize)]
-struct SelectorTable {
-    selectors: Vec<Selector>,
+/// What is known of items once all were described.
+#[derive(Debug, Deserialize)]
+pub struct Described {
+    /// What items share that -k and -m look at; items name one by its place.
+    pub selectors: Vec<Selector>,
+    /// Marks of some item say how it is run.
+    pub is_tied: bool,
 }
 
 /// What is known of fixtures that are set up once for many files.
