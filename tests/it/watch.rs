@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use crate::process;
 use crate::project::{Project, binary};
@@ -15,6 +16,8 @@ struct Watched {
     process: Child,
     keys: Option<ChildStdin>,
     shown: Arc<Mutex<String>>,
+    /// Whoever reads what it shows; ends once there is no more.
+    reader: JoinHandle<()>,
     /// What was shown is looked at from here on.
     from: usize,
 }
@@ -28,13 +31,13 @@ impl Watched {
         let (keys, mut output) = (process.stdin.take(), process.stdout.take().unwrap());
         let shown = Arc::new(Mutex::new(String::new()));
         let into = Arc::clone(&shown);
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             let mut bytes = [0; 4096];
             while let Ok(count @ 1..) = output.read(&mut bytes) {
                 into.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..count]));
             }
         });
-        Watched { process, keys, shown, from: 0 }
+        Watched { process, keys, shown, reader, from: 0 }
     }
 
     fn type_key(&mut self, key: &str) {
@@ -69,7 +72,7 @@ impl Watched {
         let mut status = None;
         let ended = process::poll(|| {
             status = process.try_wait().unwrap();
-            status.is_some()
+            status.is_some() && self.reader.is_finished()
         });
         let shown = self.shown.lock().unwrap().clone();
         assert!(ended, "{shown}");
