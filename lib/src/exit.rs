@@ -35,6 +35,12 @@ impl Exit {
             Exit::Chosen(code) => code,
         }
     }
+
+    /// What that number means.
+    pub fn from_code(code: u8) -> Exit {
+        let own = [Exit::Ok, Exit::TestsFailed, Exit::Interrupted, Exit::Internal, Exit::Usage, Exit::NothingToRun];
+        own.into_iter().find(|exit| exit.code() == code).unwrap_or(Exit::Chosen(code))
+    }
 }
 
 impl From<Exit> for ExitCode {

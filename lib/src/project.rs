@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::location::Location;
+use crate::location::{Location, ServerUrl};
 
 /// The folder at rootdir.
 pub const FOLDER: &str = ".rpt";
@@ -16,6 +16,25 @@ const CACHE: &str = "cache";
 
 /// The environment's name for the store.
 pub const HISTORY_VARIABLE: &str = "RPT_HISTORY";
+
+/// The environment's name for the queue.
+pub const QUEUE_VARIABLE: &str = "RPT_QUEUE";
+
+/// The server of the queue: the flag, else `RPT_QUEUE`, else where history is (its flag, else
+/// `RPT_HISTORY`), where that is a server. An error says what is missing.
+pub fn queue_server(flag: Option<Location>, history: Option<Location>) -> Result<ServerUrl, String> {
+    let by_variable = || std::env::var_os(QUEUE_VARIABLE).filter(|value| !value.is_empty()).map(Location::from);
+    let is_server = |location: &Location| location.file().is_none();
+    match flag.or_else(by_variable).or_else(|| named(history).filter(is_server)) {
+        Some(Location::Server(url)) => Ok(url),
+        Some(Location::File(path)) => {
+            Err(format!("the queue is no file: {:?} is no postgres://HOST/DATABASE", path.display().to_string()))
+        }
+        None => Err(format!(
+            "the queue: name its server with --queue postgres://HOST/DATABASE, {QUEUE_VARIABLE} or {HISTORY_VARIABLE}"
+        )),
+    }
+}
 
 /// The store that a reader should look at: the flag, else `RPT_HISTORY`, else the
 /// one of `rootdir_hint`, else the one of the nearest ancestor of `cwd` that has one.

@@ -34,6 +34,7 @@ mod leaks;
 mod order;
 mod pytest_options;
 mod quarantine;
+mod queue;
 mod recipes;
 mod remembered;
 mod replay;

@@ -284,6 +284,15 @@ pub(crate) enum Command {
         #[arg(long, value_enum, default_value_t, value_name = "FAMILY")]
         junit_family: Family,
     },
+    /// What a plan that many machines ran (rpt-run --queue) came to: totals, one exit code, each machine
+    ///
+    /// Reads the queue's server and writes one record to stdout: totals, tests without a verdict, and for
+    /// each machine what it did and how long it had nothing to do. Exits with 0 if nothing failed, with 1 if
+    /// a test failed or has no verdict, and with a machine's own code where more was wrong there than tests.
+    #[command(after_help = "Examples:
+  rpt-history verdict --queue postgres://db.example/team --plan nightly-42 --wait
+  rpt-history verdict --wait 60 --junit all.xml --format json | jq .nodes")]
+    Verdict(crate::verdict::VerdictArgs),
     /// Keep the tests whose failure does not turn a run red, in a file of the repository
     ///
     /// Reads and writes that file, rpt-quarantine.toml, which rpt-run reads too.

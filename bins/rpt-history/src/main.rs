@@ -5,6 +5,7 @@ mod commands;
 mod quarantine;
 mod record;
 mod transfer;
+mod verdict;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -59,6 +60,7 @@ fn run(Args { command, common }: Args) -> anyhow::Result<Exit> {
         Command::Merge { shards, junit, junit_family } => {
             return transfer::merge(&common, output, &shards, junit.as_deref(), junit_family);
         }
+        Command::Verdict(args) => return verdict::verdict(&common, output, &args),
         Command::Prune { what } => return commands::prune(&common, output, what.what()?),
         Command::Check => return commands::check(&common, output),
         Command::Vacuum => return commands::vacuum(&common, output),

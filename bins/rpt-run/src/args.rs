@@ -7,6 +7,7 @@ use rpt::run::{CollectIn, Exec, Replay, RunOptions, Workers};
 use rpt::server::Protocol;
 
 use crate::care::CareArgs;
+use crate::queue::QueueArgs;
 use crate::reports::ReportArgs;
 use crate::share::ShareArgs;
 
@@ -83,6 +84,8 @@ pub(crate) struct Args {
     color: Color,
     #[command(flatten)]
     share: ShareArgs,
+    #[command(flatten)]
+    queue: QueueArgs,
     // Last: what follows would stand under their headings in the help.
     #[command(flatten)]
     reports: ReportArgs,
@@ -98,6 +101,8 @@ Examples:
   rpt-run tests/test_api.py::test_get
   # what failed, again
   jq -c 'select(.outcome==\"failed\")' results.jsonl | rpt-run
+  # one of several machines that share the tests
+  rpt-collect | rpt-order --by makespan | rpt-run --queue postgres://db.example/team --plan nightly-42
   # pytest's own options after --
   rpt-run -n 0 tests/test_api.py -- --pdb
 
@@ -137,6 +142,7 @@ impl From<Args> for RunOptions {
             care: args.care.into(),
             continue_on_collection_errors: args.continue_on_collection_errors,
             history: args.history,
+            queue: args.queue.into(),
             replay: args.replay.map(|run| Replay { run, worker: args.worker }),
             no_history: args.no_history,
             show: args.reports.show(),

@@ -2,6 +2,7 @@
 
 mod args;
 mod care;
+mod queue;
 mod reports;
 mod share;
 

@@ -60,11 +60,16 @@ impl RunHead {
             started_at_us: now_us(),
             commit_id: head.commit_id,
             branch,
-            host: nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+            host: host_name(),
             rootdir: dir.to_string_lossy().into_owned(),
             ..RunHead::default()
         }
     }
+}
+
+/// This machine's name.
+pub(crate) fn host_name() -> String {
+    nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// The time, in microseconds since the Unix epoch; a clock before it reads 0.

@@ -207,12 +207,8 @@ fn exit_of(run: &Run) -> Exit {
     let [_, failed, errors, _, _, _, not_run] = run.counts;
     match run.exit_code {
         Some(0) if failed + errors + not_run == 0 => Exit::Ok,
-        Some(0) | Some(1) => Exit::TestsFailed,
-        Some(2) => Exit::Interrupted,
-        Some(3) => Exit::Internal,
-        Some(4) => Exit::Usage,
-        Some(5) => Exit::NothingToRun,
-        Some(code) => Exit::Chosen(code),
+        Some(0) => Exit::TestsFailed,
+        Some(code) => Exit::from_code(code),
         None if run.collection_errors > 0 => Exit::Interrupted,
         None if failed + errors + not_run > 0 => Exit::TestsFailed,
         None if run.total() == 0 => Exit::NothingToRun,

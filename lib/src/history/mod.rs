@@ -49,12 +49,13 @@ mod twin;
 pub mod upkeep;
 pub mod verdicts;
 
+pub use crate::postgres::ServerFault;
 pub use canonical::{RunHasher, is_run_id, micros};
 pub use durations::recent_passes;
 pub use export::ExportError;
+pub(crate) use head::host_name;
 pub use head::{Circumstances, RunHead};
 pub use ingest::{IngestError, Ingested, IngestedRun, Tee, record_stream};
-pub use postgres::ServerFault;
 pub use recorder::{Finished, Kept, Recorder};
 pub use runs::Run;
 pub use store::Store;

@@ -33,10 +33,10 @@ pub(super) fn plan(kept: &KeptCollection, options: &RunOptions, cwd: &Path) -> O
     if options.collect_in == CollectIn::Server || options.exec == Exec::Spawn || workers == 0 {
         return None;
     }
-    // Places and the reports of collectors are told by whoever collected all; a rerun at once needs a
-    // fork of that.
+    // Places and the reports of collectors are told by whoever collected all; a rerun at once and units
+    // that come bit by bit need a fork of that.
     let reruns = options.care.reruns.most.is_some() || options.care.stress_new.is_some();
-    if options.files.tell_places() || options.files.reportlog.is_some() || reruns {
+    if options.files.tell_places() || options.files.reportlog.is_some() || reruns || options.queue.is_some() {
         return None;
     }
     let mut stored = kept.stored()?;

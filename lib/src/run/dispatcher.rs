@@ -14,6 +14,7 @@ use super::needs::insert;
 use super::overdue::Overdue;
 use super::plan::{Unit, spread, units};
 use super::policy::Policy;
+use super::queued::Queued;
 use super::relay::Relay;
 use super::retry::Retries;
 use super::sinks::Sinks;
@@ -69,6 +70,8 @@ pub(super) struct Dispatcher<'a> {
     pub ward: Ward,
     /// Plugins that hear of tests.
     pub relay: Option<Relay>,
+    /// Where units come from a plan that other nodes share: `order` is empty then.
+    pub queued: Option<Queued>,
     pub sinks: &'a mut Sinks,
     pub events: (Sender<Event>, Receiver<Event>),
 }
@@ -77,6 +80,15 @@ pub(super) struct Dispatcher<'a> {
 pub(super) struct Outcomes {
     pub tally: Tally,
     pub ending: Ending,
+    /// The part in a plan, which has not ended yet.
+    pub queued: Option<Queued>,
+}
+
+impl Outcomes {
+    /// Of a run that no other machine shares.
+    pub(super) fn without_plan(tally: Tally, ending: Ending) -> Outcomes {
+        Outcomes { tally, ending, queued: None }
+    }
 }
 
 /// Runs everything in order and gives every test its result.
@@ -127,7 +139,7 @@ pub(super) struct State<'a> {
     /// Units nobody was given.
     pub(super) queue: VecDeque<Unit>,
     /// Units that run after all others, on one worker.
-    alone: VecDeque<Unit>,
+    pub(super) alone: VecDeque<Unit>,
     /// The most workers at a time.
     pub(super) most_workers: usize,
     /// By item: it has its result.
@@ -154,20 +166,24 @@ pub(super) struct State<'a> {
 impl State<'_> {
     fn run_to_end(&mut self) {
         loop {
+            self.pull();
             self.start_reruns();
             self.balance();
             if self.slots.iter().all(Slot::is_over) && !(self.stopped.is_none() && self.run.retries.is_waiting()) {
-                if self.left == 0 || self.stopped.is_some() {
+                let is_over = self.left == 0 || self.stopped.is_some();
+                if is_over && self.is_through() {
                     return;
                 }
-                if !self.alone.is_empty() {
+                if !is_over && !self.alone.is_empty() {
                     // Nobody is left who could run beside them.
                     self.queue.append(&mut self.alone);
                     self.most_workers = 1;
                     continue;
                 }
-                self.stop(Ending::Broken { reason: format!("{} tests were given to nobody", self.left) });
-                continue;
+                if !is_over {
+                    self.stop(Ending::Broken { reason: format!("{} tests were given to nobody", self.left) });
+                    continue;
+                }
             }
             let events = self.run.events.1.clone();
             match events.recv_timeout(TICK) {
@@ -266,6 +282,7 @@ impl State<'_> {
                 self.exited(index, 0);
             }
             Event::Interrupted(interrupted) => self.interrupted(interrupted),
+            Event::Plan(said) => self.plan_said(said),
         }
     }
 
@@ -413,18 +430,45 @@ impl State<'_> {
     }
 
     /// Gives a test its one result.
-    pub(super) fn deliver(&mut self, item: u32, mut result: TestResult) -> bool {
+    pub(super) fn deliver(&mut self, item: u32, result: TestResult) -> bool {
+        let result = self.marked(item, result);
+        self.end_without_result(item);
+        let counts = !result.quarantined;
+        if let Some(result) = self.held_back(item, result) {
+            self.publish(item, result);
+        }
+        counts
+    }
+
+    /// The result as it is told.
+    pub(super) fn marked(&mut self, item: u32, mut result: TestResult) -> TestResult {
         self.run.ward.mark(&mut result);
         result.locate(self.run.items[item as usize].location.as_deref());
-        self.ended[item as usize] = true;
-        self.left -= 1;
+        result
+    }
+
+    /// Tells of a result.
+    pub(super) fn publish(&mut self, item: u32, result: TestResult) {
         self.tally.add_result(&result);
-        let counts = !result.quarantined;
         if let Some(relay) = &self.run.relay {
             relay.result(item, &result);
         }
+        if let Some(queued) = &mut self.run.queued {
+            queued.ran.push(item);
+        }
         self.run.sinks.result(result);
-        counts
+    }
+
+    /// An item is to be run, once more or for the first time.
+    pub(super) fn begin_again(&mut self, item: u32) {
+        self.ended[item as usize] = false;
+        self.left += 1;
+    }
+
+    /// Nobody here runs the item any more.
+    pub(super) fn end_without_result(&mut self, item: u32) {
+        self.ended[item as usize] = true;
+        self.left -= 1;
     }
 
     fn spawn_ready(&mut self, index: usize, pid: i32, OwnCollection { numbers, error }: OwnCollection) {
@@ -536,6 +580,6 @@ impl State<'_> {
         if let Some(relay) = self.run.relay.take() {
             relay.finish();
         }
-        (Outcomes { tally: self.tally, ending }, self.run.host)
+        (Outcomes { tally: self.tally, ending, queued: self.run.queued.take() }, self.run.host)
     }
 }

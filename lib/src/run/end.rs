@@ -6,8 +6,9 @@ use std::time::Instant;
 use anyhow::Context as _;
 
 use super::dispatcher::Outcomes;
+use super::request::Request;
 use super::sinks::{Ended, Sinks};
-use super::{Run, request, verify};
+use super::{Run, give_not_run, request, verify};
 use crate::cli::{as_usage, one_line};
 use crate::exit::Exit;
 use crate::outcome::Outcome;
@@ -15,12 +16,45 @@ use crate::python::find_python;
 use crate::record::RunComplete;
 use crate::report::End;
 use crate::rounded_ms;
-use crate::tally::{Ending, exit_code};
+use crate::tally::{Ending, Tally, exit_code};
 
 impl Run<'_> {
+    /// Nothing asked for exists, or nothing was asked for: no Python is needed to say
+    /// so. Or it was interrupted before it had collected.
+    pub(super) fn without_server(
+        &mut self,
+        request: &Request,
+        interrupted: Option<String>,
+        began: Instant,
+    ) -> anyhow::Result<Exit> {
+        let ids = request.ids.as_deref().unwrap_or_else(|| {
+            // Nothing is known of this run that could be remembered.
+            self.store = None;
+            &[]
+        });
+        let (ending, cause) = match interrupted {
+            Some(reason) => (Ending::Interrupted { reason: reason.clone(), exit_code: None }, reason),
+            None => (self.ending_before(false), "not found".to_string()),
+        };
+        let mut sinks = self.sinks(ids.len() as u64);
+        if matches!(ending, Ending::Interrupted { .. }) {
+            self.say_if_quiet(&cause, &mut sinks);
+        }
+        let mut tally = Tally::default();
+        give_not_run(ids, &cause, &mut tally, &mut sinks);
+        self.finish(sinks, Outcomes::without_plan(tally, ending), began)
+    }
+
+    /// Why nothing was run is said even where there is no report that says so.
+    pub(super) fn say_if_quiet(&self, reason: &str, sinks: &mut Sinks) {
+        if self.options.quiet {
+            sinks.report.note(reason);
+        }
+    }
+
     /// What the run ends with, as far as tests decide.
     pub(super) fn exit(&self, outcomes: &Outcomes) -> Exit {
-        let Outcomes { tally, ending } = outcomes;
+        let Outcomes { tally, ending, .. } = outcomes;
         let mut also_bad = if *ending == Ending::CollectionFailed { 0 } else { self.collect_errors.len() as u64 };
         if self.options.care.flaky_fails {
             also_bad += tally.flaky();
@@ -64,7 +98,7 @@ impl Run<'_> {
         {
             exit = Exit::TestsFailed;
         }
-        let Outcomes { tally, ending } = outcomes;
+        let Outcomes { tally, ending, .. } = outcomes;
         let mut totals = RunComplete {
             run_id: String::new(),
             total: tally.total(),

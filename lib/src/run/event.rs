@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, Sender};
 use super::message::Message;
 use super::plan::Numbers;
 use crate::interrupt::Interrupted;
+use crate::queue::Said;
 use crate::server::FromServer;
 
 /// What a worker collected by itself.
@@ -40,6 +41,8 @@ pub(super) enum Event {
     DaemonGone,
     /// This process was asked to stop.
     Interrupted(Interrupted),
+    /// The plan that this run is a node of said something.
+    Plan(Said),
 }
 
 /// Ctrl-C, a closed terminal and a polite kill reach the loop as events.

@@ -15,6 +15,7 @@ mod event;
 mod files;
 mod holding;
 mod host;
+mod joining;
 mod kept;
 mod memory;
 mod message;
@@ -26,6 +27,7 @@ mod overdue;
 mod plan;
 mod policy;
 mod prepare;
+mod queued;
 mod relay;
 mod request;
 mod retry;
@@ -49,7 +51,7 @@ use anyhow::Context as _;
 use crossbeam_channel::Receiver;
 use sha2::{Digest, Sha256};
 
-use crate::cli::{Fault, Format, as_usage, say};
+use crate::cli::{Fault, Format, as_usage, one_line, say};
 use crate::exit::Exit;
 use crate::history::{Circumstances, Kept, Recorder, RunHasher, RunHead};
 use crate::interrupt::{self, Interrupted};
@@ -69,6 +71,7 @@ use dispatcher::{Dispatcher, Outcomes};
 use event::{forward, listen_for_end};
 use files::Files;
 use host::{Dealt, Host, SpawnRecipe};
+use joining::Queue;
 use relay::Relay;
 use request::{Request, Selection};
 use share::Sharing;
@@ -79,6 +82,7 @@ pub use again::Replay;
 pub use care::Care;
 pub use deadline::Timeout;
 pub use files::{OnGitHub, ReportFiles};
+pub use joining::QueueOptions;
 pub use options::{CollectIn, Exec, RunOptions, Workers};
 pub use retry::{RerunWhen, Reruns};
 pub use stress::StressNew;
@@ -117,6 +121,7 @@ fn run_with(options: &RunOptions, given: Option<Given>) -> anyhow::Result<Exit> 
     }
     let replayed = again.as_ref().map(|again| again.options(options));
     let options = replayed.as_ref().unwrap_or(options);
+    let queue = Queue::of(options)?;
     let mut lease = None;
     let mut first = Vec::new();
     let mut request = match (&again, given) {
@@ -181,7 +186,8 @@ fn run_with(options: &RunOptions, given: Option<Given>) -> anyhow::Result<Exit> 
     let mut selection = Selection::of(&request, &items, &rootdir, &cwd);
     selection.put_first(&items, &first);
     let store = (!options.no_history).then(|| history_for_run(options.history.clone(), &rootdir));
-    let how = (options.dist, share::count(options.workers), request.is_whole(&rootdir, &cwd));
+    let workers = joining::sharers(queue.as_ref(), share::count(options.workers));
+    let how = (options.dist, workers, request.is_whole(&rootdir, &cwd));
     let places = (&*rootdir, store.as_ref());
     let sharing = match share::plan(&mut server.server, &items, &selection.order, how, places) {
         Ok(sharing) => sharing,
@@ -194,6 +200,7 @@ fn run_with(options: &RunOptions, given: Option<Given>) -> anyhow::Result<Exit> 
         let mut run = Run::new(options, on_stdout, request, Some(&server.server.collected), &rootdir, files);
         run.ward = ward;
         run.sharing = sharing;
+        run.queue = queue;
         run.daemon = server.daemon;
         run.deal = server.deal;
         run.first_worker = again.as_ref().map_or(0, Again::first_worker);
@@ -248,6 +255,8 @@ struct Run<'a> {
     /// No ids were named: whatever plain pytest runs was meant.
     asked_for_all: bool,
     sharing: Sharing,
+    /// The queue that it is to be a node of.
+    queue: Option<Queue>,
     /// The daemon that leased the server.
     daemon: Option<UnixStream>,
     /// What workers need that collect their own files; `None`: the server collected all.
@@ -302,6 +311,7 @@ impl<'a> Run<'a> {
             paths: request.paths.clone(),
             asked_for_all: request.ids.is_none(),
             sharing: Sharing::default(),
+            queue: None,
             daemon: None,
             deal: None,
         }
@@ -341,39 +351,6 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Nothing asked for exists, or nothing was asked for: no Python is needed to say
-    /// so. Or it was interrupted before it had collected.
-    fn without_server(
-        &mut self,
-        request: &Request,
-        interrupted: Option<String>,
-        began: Instant,
-    ) -> anyhow::Result<Exit> {
-        let ids = request.ids.as_deref().unwrap_or_else(|| {
-            // Nothing is known of this run that could be remembered.
-            self.store = None;
-            &[]
-        });
-        let (ending, cause) = match interrupted {
-            Some(reason) => (Ending::Interrupted { reason: reason.clone(), exit_code: None }, reason),
-            None => (self.ending_before(false), "not found".to_string()),
-        };
-        let mut sinks = self.sinks(ids.len() as u64);
-        if matches!(ending, Ending::Interrupted { .. }) {
-            self.say_if_quiet(&cause, &mut sinks);
-        }
-        let mut tally = Tally::default();
-        give_not_run(ids, &cause, &mut tally, &mut sinks);
-        self.finish(sinks, Outcomes { tally, ending }, began)
-    }
-
-    /// Why nothing was run is said even where there is no report that says so.
-    fn say_if_quiet(&self, reason: &str, sinks: &mut Sinks) {
-        if self.options.quiet {
-            sinks.report.note(reason);
-        }
-    }
-
     fn ending_before(&self, continue_on_errors: bool) -> Ending {
         let goes_on = self.options.continue_on_collection_errors || continue_on_errors;
         if self.collect_errors.is_empty() || goes_on { Ending::Complete } else { Ending::CollectionFailed }
@@ -389,15 +366,22 @@ impl<'a> Run<'a> {
         began: Instant,
     ) -> anyhow::Result<Exit> {
         let collect_reports = if self.files.want_reports() { server.collect_reports()? } else { Vec::new() };
+        let ending = self.ending_before(server.collected.continue_on_collection_errors);
+        let (order, place) = match self.enter_queue(items, selection, &ending) {
+            Ok(entered) => entered,
+            Err(error) => {
+                server.end();
+                return Err(error);
+            }
+        };
         let Server { collected, mut writer, reader, mut process } = server;
-        let mut sinks = self.sinks((selection.order.len() + selection.not_found.len()) as u64);
+        let mut sinks = self.sinks((order.len() + selection.not_found.len()) as u64);
         sinks.files.collected(&collect_reports);
         collected.warnings.iter().for_each(|warning| sinks.warning(warning.clone()));
-        let ending = self.ending_before(collected.continue_on_collection_errors);
         let mut tally = Tally::default();
         give_not_run(&selection.not_found, "not found", &mut tally, &mut sinks);
-        if ending == Ending::CollectionFailed || selection.order.is_empty() {
-            for &item in &selection.order {
+        if ending == Ending::CollectionFailed || order.is_empty() {
+            for &item in &*order {
                 let brief = &items[item as usize];
                 let mut result = result::not_run(&brief.node_id, "errors during collection");
                 result.locate(brief.location.as_deref());
@@ -405,7 +389,7 @@ impl<'a> Run<'a> {
                 sinks.result(result);
             }
             Server { collected, writer, reader, process }.end();
-            return self.finish(sinks, Outcomes { tally, ending }, began);
+            return self.finish(sinks, Outcomes::without_plan(tally, ending), began);
         }
         for item in items {
             if let Some(problem) = item.marks.as_deref().and_then(retry::problem_of) {
@@ -425,15 +409,15 @@ impl<'a> Run<'a> {
             Ok(environment) => environment,
             Err(unprepared) => {
                 sinks.report.output(&unprepared.printed);
-                give_not_run(&ids_of(items, &selection.order), &unprepared.reason, &mut tally, &mut sinks);
+                give_not_run(&ids_of(items, &order), &unprepared.reason, &mut tally, &mut sinks);
                 Server { collected, writer, reader, process }.end();
                 orphans::end(&spared);
                 self.say_if_quiet(&unprepared.reason, &mut sinks);
                 let ending = Ending::Interrupted { reason: unprepared.reason, exit_code: None };
-                return self.finish(sinks, Outcomes { tally, ending }, began);
+                return self.finish(sinks, Outcomes::without_plan(tally, ending), began);
             }
         };
-        let retries = self.retries(&collected, items, &selection.order, !ward.is_empty(), &mut sinks);
+        let retries = self.retries(&collected, items, &order, !ward.is_empty(), &mut sinks);
         let events = crossbeam_channel::unbounded();
         forward(interrupts, events.0.clone());
         if let Some(daemon) = self.daemon.take() {
@@ -477,9 +461,11 @@ impl<'a> Run<'a> {
             }
         };
         let seen = events.1.clone();
+        let queued = place.map(|place| place.start(&events.0));
         let (mut outcomes, host) = dispatcher::run(Dispatcher {
             items,
-            order: &selection.order,
+            // What a node runs it is told by the plan.
+            order: if queued.is_some() { &[] } else { &order },
             ties: sharing.ties,
             times: sharing.times,
             environment,
@@ -496,6 +482,7 @@ impl<'a> Run<'a> {
             retries,
             ward,
             relay,
+            queued,
             sinks: &mut sinks,
             events,
         });
@@ -505,7 +492,8 @@ impl<'a> Run<'a> {
             Host::Spawn(_) | Host::Here { .. } => kept_writer,
         };
         if let Some(mut writer) = writer {
-            let ran = if collected.holds_failures { &selection.order[..] } else { &[] };
+            let ran = outcomes.queued.as_ref().map_or(&*order, |queued| &queued.ran);
+            let ran = if collected.holds_failures { ran } else { &[] };
             let ending = server::RunEnding {
                 exit_code: self.exit(&outcomes).code(),
                 failed: outcomes.tally.of(Outcome::Failed) + outcomes.tally.of(Outcome::Error),
@@ -535,7 +523,14 @@ impl<'a> Run<'a> {
                 }
             }
         }
+        let queued = outcomes.queued.take().map(|queued| (queued, self.exit(&outcomes)));
         let exit = self.finish(sinks, outcomes, began);
+        if let Some((queued, of_tests)) = queued {
+            let exit = exit.as_ref().map_or(Exit::Internal, |exit| *exit);
+            if let Some(problem) = queued.leave(exit.code(), of_tests.code()) {
+                say(&format!("rpt-run: the queue does not know that this node ended: {}", one_line(&problem)));
+            }
+        }
         // The server ends with its connection; it is waited for so that nothing outlives the run.
         if let Some(attending) = attending {
             attending.join();

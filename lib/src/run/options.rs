@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Care, Replay, ReportFiles};
+use super::{Care, QueueOptions, Replay, ReportFiles};
 use crate::cli::{Color, Format, PytestArgs};
 use crate::location::Location;
 use crate::report::Show;
@@ -72,6 +72,8 @@ pub struct RunOptions {
     pub continue_on_collection_errors: bool,
     /// The store; `None`: at rootdir.
     pub history: Option<Location>,
+    /// Be a node of a plan that many machines run.
+    pub queue: Option<QueueOptions>,
     /// Make a recorded run again.
     pub replay: Option<Replay>,
     /// Remember nothing.

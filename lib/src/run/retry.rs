@@ -113,6 +113,19 @@ impl Retries {
         self.earlier.get(&item).map_or(&[], Vec::as_slice)
     }
 
+    /// A test goes on here that was run elsewhere before.
+    pub(super) fn resume(&mut self, item: u32, attempts: Vec<TestResult>) {
+        self.earlier.insert(item, attempts);
+    }
+
+    /// All attempts of a test that goes on elsewhere.
+    fn handed_on(&mut self, item: u32, result: TestResult) -> Vec<TestResult> {
+        self.made += 1;
+        let mut attempts = self.earlier.remove(&item).unwrap_or_default();
+        attempts.push(result);
+        attempts
+    }
+
     /// Somebody waits to be run again.
     pub(super) fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
@@ -206,6 +219,11 @@ impl State<'_> {
             };
             let decision = decide(&attempted);
             self.tell(brief, decision.reason);
+            if decision.again && self.others_rerun() && self.run.retries.delay(brief.marks.as_deref()).is_zero() {
+                let attempts = self.run.retries.handed_on(item, result);
+                self.pass_on(item, attempts);
+                return None;
+            }
             if decision.again {
                 self.run_again(item, result);
                 return None;

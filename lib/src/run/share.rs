@@ -83,7 +83,11 @@ pub(super) fn plan(
 
 /// What each item takes, and what a worker pays for the session, in microseconds; all the
 /// same where history knows nothing.
-fn expected(items: &[BriefItem], order: &[u32], store: Option<&Location>) -> Result<(Vec<u64>, u64), HistoryError> {
+pub(super) fn expected(
+    items: &[BriefItem],
+    order: &[u32],
+    store: Option<&Location>,
+) -> Result<(Vec<u64>, u64), HistoryError> {
     let Some(store) = store else {
         return Ok((Vec::new(), 0));
     };

@@ -58,6 +58,7 @@ pub(crate) fn run_ordered() -> anyhow::Result<Exit> {
         care: Care { reruns: order.reruns.map(reruns).unwrap_or_default(), ..Care::default() },
         continue_on_collection_errors: false,
         history: None,
+        queue: None,
         replay: None,
         no_history: false,
         files: ReportFiles { github: OnGitHub::Off, ..ReportFiles::default() },

@@ -1,22 +1,15 @@
 //! Owns a store in a database of PostgreSQL, and opening it. The map:
 //!
-//! - `settings`: how to reach a server (pure). `tls`, `link`: one connection, never waited for without
-//!   a limit. `pool`: the two of this process. `fault`: what can be wrong.
-//! - `schema`: the tables and their versions; `roles.sql` who may do what with them.
+//! - `schema`: the tables; `roles.sql` who may do what with them.
 //! - `reads`, `writes`: all that is asked and written, of many tests at once. `text` (pure): texts of
 //!   any content.
 //!
 //! Transactions read what others have committed and hold the rows of the tests whose statistics they
 //! change, so that runs of different tests are recorded side by side.
 
-mod fault;
-mod link;
-mod pool;
 mod reads;
 mod schema;
-mod settings;
 mod text;
-mod tls;
 mod writes;
 
 use std::cell::Cell;
@@ -24,17 +17,19 @@ use std::ops::ControlFlow;
 
 use tokio_postgres::Row;
 
-pub use self::fault::ServerFault;
-use self::link::{Link, Value};
-use self::schema::{Content, VERSION};
+use self::schema::SCHEMA;
 use super::HistoryError;
 use super::tables::{Care, REFERENCES, Tables, Totals};
 use crate::location::{Location, ServerUrl};
+use crate::postgres::{Content, Lent, Link, ServerFault, Value, lend, note_away};
+
+/// The newest version of the tables.
+const VERSION: i64 = SCHEMA.newest();
 
 /// An open store.
 pub(super) struct Postgres {
     url: ServerUrl,
-    lent: pool::Lent,
+    lent: Lent,
     /// Whether a transaction goes on.
     busy: Cell<bool>,
 }
@@ -55,10 +50,10 @@ impl Postgres {
         where_empty: impl FnOnce(&Postgres) -> Result<(), HistoryError>,
     ) -> Result<Postgres, HistoryError> {
         let store = Postgres::connect(url)?;
-        if store.version() == Some(VERSION) {
+        if store.ask(|link| Ok(SCHEMA.version(link)))? == Some(VERSION) {
             return Ok(store);
         }
-        match store.content()? {
+        match store.ask(|link| SCHEMA.content(link))? {
             Content::Store(VERSION) => {}
             Content::Store(found) if found > VERSION => {
                 return Err(HistoryError::Newer { store: store.location(), found, known: VERSION });
@@ -71,8 +66,15 @@ impl Postgres {
         Ok(store)
     }
 
+    fn migrate(&self) -> Result<(), HistoryError> {
+        match self.ask(|link| SCHEMA.migrate(link))? {
+            Content::Foreign => Err(HistoryError::Foreign { store: self.location() }),
+            Content::Empty | Content::Store(_) => Ok(()),
+        }
+    }
+
     fn connect(url: &ServerUrl) -> Result<Postgres, HistoryError> {
-        match pool::lend(url) {
+        match lend(url) {
             Ok(lent) => Ok(Postgres { url: url.clone(), lent, busy: Cell::new(false) }),
             Err(reason) => Err(HistoryError::Server { server: url.clone(), reason }),
         }
@@ -92,7 +94,7 @@ impl Postgres {
             if matches!(reason, ServerFault::Silent(_)) {
                 // Its answer may still come: nobody else waits for that one, nor for the next.
                 self.lent.is_broken.set(true);
-                pool::note_away(&self.url, reason.to_string());
+                note_away(&self.url, reason.to_string());
             }
             HistoryError::Server { server: self.url.clone(), reason }
         })

@@ -1,25 +1,14 @@
-//! Owns the tables in PostgreSQL, their version and the way from one version to the next.
+//! Owns the tables in PostgreSQL.
 //!
 //! They are those of a file, in a schema of their own. A result costs about 100 bytes with its key.
 //! What is looked up by a text of any length is looked up by its SHA-256: an index takes no more
 //! than 2,704 bytes. Nothing refers to another table by a foreign key: it would cost a look-up for
 //! each row, and `check` proves the same.
 
-use super::Postgres;
-use crate::history::HistoryError;
-use crate::history::tables::Tables;
+use crate::postgres::Schema;
 
-/// Holds everything of rpt's.
-pub(super) const SCHEMA: &str = "rpt";
-
-/// "rpth": whoever changes tables holds this lock.
-const LOCK: i64 = 0x7270_7468;
-
-/// One step for each version: step 0 makes version 1.
-const MIGRATIONS: &[&str] = &[VERSION_1];
-
-/// The newest version.
-pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
+/// Holds everything of the history. Its lock is "rpth".
+pub(super) const SCHEMA: Schema = Schema { name: "rpt", lock: 0x7270_7468, migrations: &[VERSION_1] };
 
 /// Columns as in a file (`sqlite::schema`). INT4 and INT8 are what they say in every database that
 /// speaks PostgreSQL's SQL; columns stand so that none is padded.
@@ -100,74 +89,3 @@ CREATE TABLE rpt.statistics (
 CREATE TABLE rpt.version (version INT8 NOT NULL);
 INSERT INTO rpt.version VALUES (0);
 ";
-
-/// What a database holds.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Content {
-    /// Nothing of rpt's.
-    Empty,
-    /// A store of this version.
-    Store(i64),
-    /// Another program's tables in the schema.
-    Foreign,
-}
-
-impl Postgres {
-    /// The version, if there is one: what is asked each time a store is opened.
-    pub(super) fn version(&self) -> Option<i64> {
-        // Whatever is wrong `content` says.
-        self.ask(|link| link.value("SELECT version FROM rpt.version")).ok().flatten()?.parse().ok()
-    }
-
-    /// Reads what the database holds.
-    pub(super) fn content(&self) -> Result<Content, HistoryError> {
-        let tables: Vec<String> = self
-            .query("SELECT tablename::text FROM pg_catalog.pg_tables WHERE schemaname = $1", &[&SCHEMA])?
-            .iter()
-            .map(|row| row.get(0))
-            .collect();
-        if !tables.iter().any(|table| table == "version") {
-            return Ok(if tables.is_empty() { Content::Empty } else { Content::Foreign });
-        }
-        let version = self.query("SELECT version FROM rpt.version", &[])?.first().map_or(0, |row| row.get(0));
-        Ok(Content::Store(version))
-    }
-
-    /// Brings the tables to the newest version, all steps or none. Whoever comes at the same time waits.
-    pub(super) fn migrate(&self) -> Result<(), HistoryError> {
-        self.begin_writing(false)?;
-        let migrated = self.migrate_locked().and_then(|()| self.commit());
-        migrated.inspect_err(|_| self.roll_back())
-    }
-
-    fn migrate_locked(&self) -> Result<(), HistoryError> {
-        self.query("SELECT pg_advisory_xact_lock($1)", &[&LOCK])?;
-        // Another process may have been faster: the version counts once the lock is held.
-        let from = match self.content()? {
-            Content::Store(version) => version,
-            Content::Foreign => return Err(HistoryError::Foreign { store: self.location() }),
-            Content::Empty => {
-                self.refuse_encoding()?;
-                // Whoever owns the schema need not be allowed to make one.
-                if self.query("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1", &[&SCHEMA])?.is_empty() {
-                    self.execute("CREATE SCHEMA rpt")?;
-                }
-                0
-            }
-        };
-        for step in MIGRATIONS.iter().skip(from as usize) {
-            self.execute(step)?;
-        }
-        self.query("UPDATE rpt.version SET version = $1", &[&VERSION]).map(drop)
-    }
-
-    /// Node ids and messages are of all scripts.
-    fn refuse_encoding(&self) -> Result<(), HistoryError> {
-        let encoding: String =
-            self.query("SHOW server_encoding", &[])?.first().map(|row| row.get(0)).unwrap_or_default();
-        if encoding == "UTF8" {
-            return Ok(());
-        }
-        Err(self.fault(format!("the encoding of the database is {encoding}; rpt needs one of UTF8")))
-    }
-}

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use tokio_postgres::types::Type;
 
 use super::Postgres;
-use super::link::Value;
 use super::reads::{digest, key, keys, small};
 use super::text::stored;
 use crate::flaky::Statistics;
@@ -13,6 +12,7 @@ use crate::history::append::{End, json};
 use crate::history::tables::{NewResult, Writes};
 use crate::history::{HistoryError, RunHead};
 use crate::outcome::{Outcome, Phase};
+use crate::postgres::Value;
 
 /// How often rows that another one makes at the same moment are looked for again.
 const LOOKS: usize = 3;

@@ -27,13 +27,27 @@ pub enum ServerFault {
 
 impl ServerFault {
     /// Whether somebody else holds what was asked for, so that trying again helps.
-    pub(in crate::history) fn is_lock(&self) -> bool {
+    pub(crate) fn is_lock(&self) -> bool {
         self.code().is_some_and(|code| *code == SqlState::LOCK_NOT_AVAILABLE || is_conflict(code))
     }
 
     /// Whether another transaction was in the way, so that trying again at once helps.
-    pub(super) fn is_conflict(&self) -> bool {
+    pub(crate) fn is_conflict(&self) -> bool {
         self.code().is_some_and(is_conflict)
+    }
+
+    /// Whether the server cannot be reached or is about to go, so that trying again later helps.
+    pub(crate) fn is_away(&self) -> bool {
+        match self {
+            ServerFault::Away(_) | ServerFault::Silent(_) => true,
+            // Connection failures, too few resources, and a server that starts, ends or crashed:
+            // https://www.postgresql.org/docs/current/errcodes-appendix.html
+            ServerFault::Sql(error) => match error.code() {
+                None => true,
+                Some(code) => ["08", "53", "57P"].iter().any(|class| code.code().starts_with(class)),
+            },
+            ServerFault::Setting(_) | ServerFault::Content(_) => false,
+        }
     }
 
     fn code(&self) -> Option<&SqlState> {

@@ -21,7 +21,6 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::fault::{ServerFault, told};
 use super::settings::{Settings, SslMode, Surroundings, read_secret};
 use super::tls;
-use crate::history::HistoryError;
 use crate::location::ServerUrl;
 
 /// How long a server may say nothing.
@@ -31,10 +30,10 @@ const SILENCE: Duration = Duration::from_secs(20);
 const BEGIN: &str = "SET search_path = rpt; SET lock_timeout = '5s'; SET client_min_messages = warning";
 
 /// A value of a statement.
-pub(super) type Value<'a> = &'a (dyn ToSql + Sync);
+pub(crate) type Value<'a> = &'a (dyn ToSql + Sync);
 
 /// One connection.
-pub(super) struct Link {
+pub(crate) struct Link {
     client: Client,
     runtime: Runtime,
     prepared: RefCell<HashMap<&'static str, Statement>>,
@@ -42,7 +41,7 @@ pub(super) struct Link {
 
 impl Link {
     /// Connects.
-    pub(super) fn open(url: &ServerUrl) -> Result<Link, ServerFault> {
+    pub(crate) fn open(url: &ServerUrl) -> Result<Link, ServerFault> {
         let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten().map(|user| user.name);
         let around = Surroundings {
             variable: &|name| std::env::var(name).ok(),
@@ -62,17 +61,17 @@ impl Link {
     }
 
     /// Whether it still works: it may have been idle for long.
-    pub(super) fn is_alive(&self) -> bool {
+    pub(crate) fn is_alive(&self) -> bool {
         !self.client.is_closed() && self.wait(self.client.simple_query("")).is_ok()
     }
 
     /// Statements without values or answers.
-    pub(super) fn execute(&self, sql: &str) -> Result<(), ServerFault> {
+    pub(crate) fn execute(&self, sql: &str) -> Result<(), ServerFault> {
         self.wait(self.client.batch_execute(sql))
     }
 
     /// The one value of a statement's one row: a single journey, nothing is prepared for it.
-    pub(super) fn value(&self, sql: &str) -> Result<Option<String>, ServerFault> {
+    pub(crate) fn value(&self, sql: &str) -> Result<Option<String>, ServerFault> {
         let messages = self.wait(self.client.simple_query(sql))?;
         Ok(messages.iter().find_map(|message| match message {
             SimpleQueryMessage::Row(row) => row.get(0).map(str::to_string),
@@ -81,29 +80,29 @@ impl Link {
     }
 
     /// Statements, however long they take.
-    pub(super) fn execute_slowly(&self, sql: &str) -> Result<(), ServerFault> {
+    pub(crate) fn execute_slowly(&self, sql: &str) -> Result<(), ServerFault> {
         self.runtime.block_on(self.client.batch_execute(sql)).map_err(ServerFault::Sql)
     }
 
     /// All rows of an answer.
-    pub(super) fn query(&self, sql: &'static str, values: &[Value]) -> Result<Vec<Row>, ServerFault> {
+    pub(crate) fn query(&self, sql: &'static str, values: &[Value]) -> Result<Vec<Row>, ServerFault> {
         let statement = self.statement(sql)?;
         self.wait(self.client.query(&statement, values))
     }
 
     /// How many rows a statement changed.
-    pub(super) fn change(&self, sql: &'static str, values: &[Value]) -> Result<u64, ServerFault> {
+    pub(crate) fn change(&self, sql: &'static str, values: &[Value]) -> Result<u64, ServerFault> {
         let statement = self.statement(sql)?;
         self.wait(self.client.execute(&statement, values))
     }
 
     /// Hands on each row of an answer as it comes. `see` asks nothing of this connection.
-    pub(super) fn each(
+    pub(crate) fn each<E>(
         &self,
         sql: &'static str,
         values: &[Value],
-        see: &mut dyn FnMut(&Row) -> Result<ControlFlow<()>, HistoryError>,
-    ) -> Result<Result<(), HistoryError>, ServerFault> {
+        see: &mut dyn FnMut(&Row) -> Result<ControlFlow<()>, E>,
+    ) -> Result<Result<(), E>, ServerFault> {
         let statement = self.statement(sql)?;
         self.runtime.block_on(async {
             let rows = limited(self.client.query_raw(&statement, values.iter().copied())).await?;
@@ -120,7 +119,7 @@ impl Link {
     }
 
     /// Sends many rows at once, as COPY does.
-    pub(super) fn copy<'a>(
+    pub(crate) fn copy<'a>(
         &self,
         sql: &'static str,
         types: &[Type],

@@ -31,16 +31,16 @@ struct Server {
 }
 
 /// A connection that goes back where it came from.
-pub(super) struct Lent {
+pub(crate) struct Lent {
     url: ServerUrl,
     /// There until it goes back.
     link: Option<Link>,
     /// Whether something may be under way on it, so that nobody else can use it.
-    pub(super) is_broken: std::cell::Cell<bool>,
+    pub(crate) is_broken: std::cell::Cell<bool>,
 }
 
 /// A connection to this server. Waits while all are lent.
-pub(super) fn lend(url: &ServerUrl) -> Result<Lent, ServerFault> {
+pub(crate) fn lend(url: &ServerUrl) -> Result<Lent, ServerFault> {
     let until = Instant::now() + PATIENCE;
     let mut servers = locked();
     let idle = loop {
@@ -73,7 +73,7 @@ pub(super) fn lend(url: &ServerUrl) -> Result<Lent, ServerFault> {
 }
 
 /// Notes that a server does not answer.
-pub(super) fn note_away(url: &ServerUrl, reason: String) {
+pub(crate) fn note_away(url: &ServerUrl, reason: String) {
     locked().entry(url.clone()).or_default().away = Some((Instant::now(), reason));
 }
 
@@ -94,7 +94,7 @@ impl Drop for Lent {
 
 impl Lent {
     /// The connection; an error if there is none, which cannot be.
-    pub(super) fn link(&self) -> Result<&Link, ServerFault> {
+    pub(crate) fn link(&self) -> Result<&Link, ServerFault> {
         self.link.as_ref().ok_or_else(|| ServerFault::Away("the connection went back".to_string()))
     }
 }
