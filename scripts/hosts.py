@@ -46,7 +46,9 @@ class Bridge:
         # Names of namespaces are files, which others should not see.
         run("mount", "-t", "tmpfs", "netns", "/run/netns")
         run("ip", "link", "set", "lo", "up")
-        run("ip", "link", "add", "bridge", "type", "bridge")
+        # Without an address of its own it takes that of a port, another one with each host that comes,
+        # and all that know the old one hear nothing for as long as they remember it.
+        run("ip", "link", "add", "bridge", "address", "02:00:00:00:00:01", "type", "bridge")
         run("ip", "addr", "add", f"{NETWORK}.1/24", "dev", "bridge")
         run("ip", "link", "set", "bridge", "up")
         self.hosts = 0
@@ -154,12 +156,16 @@ class Server:
     def kill(self):
         """kill -9 of the postmaster, then of whatever it had begun."""
         postmaster = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
-        os.kill(postmaster, signal.SIGKILL)
-        while rest := self.processes():
-            for pid in rest:
+        pids = [postmaster]
+        while pids:
+            for pid in pids:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            time.sleep(0.01)
+                # They are the first process's of this namespace by now, and a server that starts takes
+                # what nobody has waited for as one that runs.
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, 0)
+            pids = self.processes()
 
     def processes(self):
         found = []

@@ -10,10 +10,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use postgres::{Client, NoTls};
 
-use crate::process::poll;
+use crate::process::{children, poll};
 
 /// PostgreSQL does not run as root: there it is somebody else's process, in a folder of theirs.
 const NOBODY: u32 = 65534;
@@ -23,6 +26,8 @@ pub(crate) struct Server {
     folder: PathBuf,
     port: u16,
     guardian: Child,
+    /// The shell's words that start it.
+    start: String,
 }
 
 static SHARED: LazyLock<Server> = LazyLock::new(Server::new);
@@ -83,13 +88,33 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let server = Server { folder: folder.clone(), port, guardian };
-        server.shell(&format!(
-            "{own} {tools}/initdb -D {place}/data -U rpt -A trust -E UTF8 --locale=C --no-sync &&
-             {own} {tools}/pg_ctl -D {place}/data -l {place}/log -w start \
+        let start = format!(
+            "{own} {tools}/pg_ctl -D {place}/data -l {place}/log -w start \
              -o '-k {place} -p {port} -c listen_addresses= -F -c max_connections=200 {options}'"
+        );
+        let server = Server { folder: folder.clone(), port, guardian, start };
+        server.shell(&format!(
+            "{own} {tools}/initdb -D {place}/data -U rpt -A trust -E UTF8 --locale=C --no-sync && {}",
+            server.start
         ));
         server
+    }
+
+    /// kill -9 of the server and of all that it had begun.
+    pub(crate) fn kill(&self) {
+        let pid = std::fs::read_to_string(self.folder.join("data/postmaster.pid")).unwrap();
+        let postmaster: i32 = pid.lines().next().unwrap().parse().unwrap();
+        let backends = children(postmaster);
+        for pid in [vec![postmaster], backends].concat() {
+            // A backend may have ended by itself.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        assert!(poll(|| kill(Pid::from_raw(postmaster), None).is_err()));
+    }
+
+    /// Starts it again.
+    pub(crate) fn restart(&self) {
+        self.shell(&self.start);
     }
 
     fn shell(&self, script: &str) {
@@ -167,6 +192,11 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub(crate) fn to(server: &Server) -> Wire {
+        Wire::slow(server, Duration::ZERO)
+    }
+
+    /// Each piece takes so long, either way.
+    pub(crate) fn slow(server: &Server, delay: Duration) -> Wire {
         let folder = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(folder.path().join(".s.PGSQL.5432")).unwrap();
         let target = server.folder().join(".s.PGSQL.5432");
@@ -179,8 +209,8 @@ impl Wire {
                 // After the cut whoever comes is sent away.
                 let Some(open) = streams.as_mut() else { continue };
                 open.extend([near.try_clone().unwrap(), far.try_clone().unwrap()]);
-                pass(near.try_clone().unwrap(), far.try_clone().unwrap());
-                pass(far, near);
+                pass(near.try_clone().unwrap(), far.try_clone().unwrap(), delay);
+                pass(far, near, delay);
             }
         });
         Wire { folder, streams }
@@ -197,12 +227,18 @@ impl Wire {
             let _ = stream.shutdown(std::net::Shutdown::Both);
         }
     }
+
+    /// Lets whoever comes through again.
+    pub(crate) fn mend(&self) {
+        self.streams.lock().unwrap().get_or_insert_default();
+    }
 }
 
-fn pass(mut from: UnixStream, mut to: UnixStream) {
+fn pass(mut from: UnixStream, mut to: UnixStream, delay: Duration) {
     std::thread::spawn(move || {
         let mut buffer = [0; 4096];
         while let Ok(count @ 1..) = from.read(&mut buffer) {
+            std::thread::sleep(delay);
             if to.write_all(&buffer[..count]).is_err() {
                 break;
             }

@@ -1,5 +1,7 @@
 //! Many machines that share a plan: each test has one verdict, whoever runs it and whoever goes.
 
+mod again;
+mod away;
 mod gone;
 mod refused;
 mod resumed;

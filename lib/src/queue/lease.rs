@@ -19,7 +19,7 @@ const LONGEST: usize = 1 << 20;
 /// So many expired leases are looked after at a time.
 const AT_ONCE: i64 = 64;
 
-/// A statement is tried so often that another transaction is in the way of.
+/// A statement is tried so often that another transaction is in the way of, or holds what it needs.
 const TRIES: usize = 8;
 
 /// A unit that a node may run.
@@ -64,7 +64,7 @@ pub struct Completed {
 }
 
 /// How a plan stands.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Standing {
     /// Units nobody has.
     pub waiting: i64,
@@ -74,6 +74,8 @@ pub(super) struct Standing {
     pub expired: i64,
     /// Other nodes that were heard of in time.
     pub others: i64,
+    /// Units that this node has, and their tokens.
+    pub own: Vec<(i64, i32)>,
 }
 
 /// One node's place in a plan.
@@ -236,96 +238,94 @@ impl Desk {
                         AND node IN (SELECT node FROM away)),
                     (SELECT count(*) FROM rpt_queue.node WHERE plan = $1 AND node <> $2 AND left_at IS NULL
                         AND expires_at >= now()),
-                    (SELECT count(*) FROM beat)",
+                    (SELECT count(*) FROM beat),
+                    ARRAY(SELECT unit FROM rpt_queue.unit WHERE plan = $1 AND node = $2 AND state = 1 ORDER BY unit),
+                    ARRAY(SELECT token FROM rpt_queue.unit WHERE plan = $1 AND node = $2 AND state = 1 ORDER BY unit)",
             &[plan, node, &self.lease_ms(), &(idle.as_micros() as i64)],
         )?;
         let row = rows.first().filter(|row| row.get::<_, i64>(4) == 1);
         let row = row.ok_or_else(|| self.nonsense("the plan was taken out"))?;
-        Ok(Standing { waiting: row.get(0), leased: row.get(1), expired: row.get(2), others: row.get(3) })
+        let own = row.get::<_, Vec<i64>>(5).into_iter().zip(row.get::<_, Vec<i32>>(6)).collect();
+        Ok(Standing { waiting: row.get(0), leased: row.get(1), expired: row.get(2), others: row.get(3), own })
     }
 
     /// Takes leases from nodes that were not heard of in time. Tests that nodes do not survive get their
-    /// verdict: those that this node gave.
+    /// verdict: those that this node gave. Nothing is locked between two statements: a node that stops
+    /// in the middle keeps nobody from the rest.
     pub(super) fn reap(&self) -> Result<Vec<(u32, TestResult)>, QueueError> {
-        let mut tries = 1;
-        loop {
-            let begun = self.link.execute("BEGIN ISOLATION LEVEL READ COMMITTED");
-            let reaped = begun.map_err(|reason| self.fault(reason)).and_then(|()| self.reap_in_transaction());
-            let reaped = reaped
-                .and_then(|buried| self.link.execute("COMMIT").map(|()| buried).map_err(|reason| self.fault(reason)));
-            let conflicts =
-                |error: &QueueError| matches!(error, QueueError::Server { reason, .. } if reason.is_conflict());
-            match reaped {
-                Ok(buried) => return Ok(buried),
-                Err(error) => {
-                    // On a connection on which this fails nothing goes on.
-                    let _ = self.link.execute("ROLLBACK");
-                    if tries == TRIES || !conflicts(&error) {
-                        return Err(error);
-                    }
-                    tries += 1;
-                }
-            }
-        }
-    }
-
-    fn reap_in_transaction(&self) -> Result<Vec<(u32, TestResult)>, QueueError> {
-        let Place { plan, node, listing, .. } = &self.place;
+        let Place { plan, listing, .. } = &self.place;
         let expired = self.query(
-            "SELECT unit, takedowns, tests FROM rpt_queue.unit
+            "SELECT unit, token, takedowns, tests FROM rpt_queue.unit
              WHERE plan = $1 AND state = 1 AND node IN (
                  SELECT node FROM rpt_queue.node WHERE plan = $1 AND expires_at < now()
              )
-             ORDER BY unit LIMIT $2 FOR UPDATE SKIP LOCKED",
+             ORDER BY unit LIMIT $2",
             &[plan, &AT_ONCE],
         )?;
         let mut buried = Vec::new();
         for row in &expired {
-            let (unit, takedowns, tests): (i64, i16, &[u8]) = (row.get(0), row.get::<_, i16>(1) + 1, row.get(2));
+            let (unit, token, takedowns, tests): (i64, i32, i16, &[u8]) =
+                (row.get(0), row.get(1), row.get::<_, i16>(2) + 1, row.get(3));
             let numbers = unpack_numbers(tests, listing.len());
             let numbers = numbers.ok_or_else(|| self.nonsense("a unit names tests that the plan has not"))?;
             match fate(takedowns, numbers.len()) {
-                Fate::Again => {
-                    self.query(
-                        "UPDATE rpt_queue.unit SET state = 0, token = token + 1, takedowns = $3, avoid = node,
-                                avoid_until = now() + $4::int8 * INTERVAL '1 millisecond', node = NULL
-                         WHERE plan = $1 AND unit = $2 RETURNING unit",
-                        &[plan, &unit, &takedowns, &self.lease_ms()],
-                    )?;
-                }
-                Fate::Split => {
-                    let parts: Vec<Vec<u8>> = numbers.iter().map(|number| pack_numbers(&[*number])).collect();
-                    self.query(
-                        "WITH gone AS (
-                             UPDATE rpt_queue.unit SET state = 3, token = token + 1 WHERE plan = $1 AND unit = $2
-                             RETURNING rank, alone
-                         )
-                         INSERT INTO rpt_queue.unit (plan, rank, alone, takedowns, tests)
-                         SELECT $1, gone.rank, gone.alone, $3, one.tests
-                         FROM gone, unnest($4::bytea[]) AS one (tests) RETURNING unit",
-                        &[plan, &unit, &takedowns, &parts],
-                    )?;
-                }
-                Fate::Fail => {
-                    let (number, id) = (numbers[0], listing.id(numbers[0]).unwrap_or_default());
-                    let cause = format!("{takedowns} nodes went down with it");
-                    let text = "each node that ran it was not heard of any more before it ended".to_string();
-                    let mut result = result::died(id, "", &cause, text);
-                    result.worker = None;
-                    self.query(
-                        "WITH gone AS (
-                             UPDATE rpt_queue.unit SET state = 3, token = token + 1 WHERE plan = $1 AND unit = $2
-                             RETURNING unit
-                         )
-                         INSERT INTO rpt_queue.verdict (plan, test, outcome, node, result)
-                         SELECT $1, $3, $4, $5, $6 FROM gone RETURNING test",
-                        &[plan, &unit, &(number as i32), &i16::from(Outcome::Failed.code()), node, &kept(&result)],
-                    )?;
-                    buried.push((number, result));
-                }
+                Fate::Again => self.lease_again(unit, token, takedowns)?,
+                Fate::Split => self.split(unit, token, takedowns, &numbers)?,
+                Fate::Fail => buried.extend(self.bury(unit, token, takedowns, numbers[0])?),
             }
         }
         Ok(buried)
+    }
+
+    fn lease_again(&self, unit: i64, token: i32, takedowns: i16) -> Result<(), QueueError> {
+        let rows = self.query(
+            "UPDATE rpt_queue.unit SET state = 0, token = token + 1, takedowns = $4, avoid = node,
+                    avoid_until = now() + $5::int8 * INTERVAL '1 millisecond', node = NULL
+             WHERE plan = $1 AND unit = $2 AND token = $3 AND state = 1 RETURNING unit",
+            &[&self.place.plan, &unit, &token, &takedowns, &self.lease_ms()],
+        );
+        rows.map(drop)
+    }
+
+    fn split(&self, unit: i64, token: i32, takedowns: i16, numbers: &[u32]) -> Result<(), QueueError> {
+        let parts: Vec<Vec<u8>> = numbers.iter().map(|number| pack_numbers(&[*number])).collect();
+        let rows = self.query(
+            "WITH gone AS (
+                 UPDATE rpt_queue.unit SET state = 3, token = token + 1
+                 WHERE plan = $1 AND unit = $2 AND token = $3 AND state = 1 RETURNING rank, alone
+             )
+             INSERT INTO rpt_queue.unit (plan, rank, alone, takedowns, tests)
+             SELECT $1, gone.rank, gone.alone, $4, one.tests
+             FROM gone, unnest($5::bytea[]) AS one (tests) RETURNING unit",
+            &[&self.place.plan, &unit, &token, &takedowns, &parts],
+        );
+        rows.map(drop)
+    }
+
+    /// The verdict on a test that nodes do not survive, where it is this node that gave it.
+    fn bury(
+        &self,
+        unit: i64,
+        token: i32,
+        takedowns: i16,
+        number: u32,
+    ) -> Result<Option<(u32, TestResult)>, QueueError> {
+        let Place { plan, node, listing, .. } = &self.place;
+        let id = listing.id(number).unwrap_or_default();
+        let text = "each node that ran it was not heard of any more before it ended".to_string();
+        let mut result = result::died(id, "", &format!("{takedowns} nodes went down with it"), text);
+        result.worker = None;
+        let outcome = i16::from(Outcome::Failed.code());
+        let rows = self.query(
+            "WITH gone AS (
+                 UPDATE rpt_queue.unit SET state = 3, token = token + 1
+                 WHERE plan = $1 AND unit = $2 AND token = $3 AND state = 1 RETURNING unit
+             )
+             INSERT INTO rpt_queue.verdict (plan, test, outcome, node, result)
+             SELECT $1, $4, $5, $6, $7 FROM gone RETURNING test",
+            &[plan, &unit, &token, &(number as i32), &outcome, node, &kept(&result)],
+        )?;
+        Ok((!rows.is_empty()).then_some((number, result)))
     }
 
     /// Gives back what this node still has, and ends its part.
@@ -355,7 +355,7 @@ pub(super) fn retried<T>(mut act: impl FnMut() -> Result<T, ServerFault>) -> Res
     let mut tries = 1;
     loop {
         match act() {
-            Err(fault) if fault.is_conflict() && tries < TRIES => tries += 1,
+            Err(fault) if fault.is_lock() && tries < TRIES => tries += 1,
             other => return other,
         }
     }

@@ -1,7 +1,7 @@
 //! Owns the thread that speaks for a node: it leases, completes and says that the node is there, and
 //! connects again where the server went away. Knows nothing of how tests are run.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
@@ -82,7 +82,7 @@ impl NodeHandle {
             patience,
             orders: receiver,
             wanted: None,
-            held: HashSet::new(),
+            held: HashMap::new(),
             completed: Vec::new(),
             idle: Duration::ZERO,
             idle_since: Some(Instant::now()),
@@ -90,6 +90,8 @@ impl NodeHandle {
             ask_at: Instant::now(),
             pause: ASK_AGAIN.0,
             others: None,
+            heard_at: Instant::now(),
+            in_touch_since: Instant::now(),
         };
         std::thread::spawn(move || node.run());
         NodeHandle { orders, decided }
@@ -124,8 +126,9 @@ struct Node {
     orders: Receiver<Order>,
     /// What was asked for and is not there yet.
     wanted: Option<Wanted>,
-    /// Units that the dispatcher has.
-    held: HashSet<i64>,
+    /// Units that the dispatcher has, and the tokens of their leases: it may be this node that leases
+    /// again what it had lost.
+    held: HashMap<i64, i32>,
     /// Units that are to be handed in.
     completed: Vec<Completed>,
     /// How long it had no unit.
@@ -135,6 +138,10 @@ struct Node {
     ask_at: Instant,
     pause: Duration,
     others: Option<u64>,
+    /// When the server last answered.
+    heard_at: Instant,
+    /// Since when it was never silent for as long as a lease.
+    in_touch_since: Instant,
 }
 
 impl Node {
@@ -202,20 +209,25 @@ impl Node {
             Some(desk) => desk,
             None => {
                 let desk = Desk::reopen(&self.url, self.place.clone())?;
-                // An answer may not have come: whatever is this node's by now, it runs.
-                for leased in desk.held()? {
-                    if self.held.insert(leased.unit) {
-                        self.wanted = None;
-                        self.begin_unit(leased);
-                    }
-                }
+                self.take_up(desk.held()?);
                 desk
             }
         };
         Ok(self.desk.insert(desk))
     }
 
+    /// An answer may not have come, or what was asked on a connection that broke was done later: whatever
+    /// is this node's by now, it runs.
+    fn take_up(&mut self, own: Vec<Leased>) {
+        own.into_iter().for_each(|leased| self.begin_unit(leased));
+    }
+
+    /// What the dispatcher still has of it goes on, under the new lease.
     fn begin_unit(&mut self, leased: Leased) {
+        if self.held.insert(leased.unit, leased.token).is_some() {
+            return;
+        }
+        self.wanted = None;
         if let Some(since) = self.idle_since.take() {
             self.idle += since.elapsed();
         }
@@ -227,7 +239,8 @@ impl Node {
     }
 
     fn hand_in(&mut self) -> Result<(), QueueError> {
-        while let Some(completed) = self.completed.first().cloned() {
+        while let Some(mut completed) = self.completed.first().cloned() {
+            completed.token = self.held.get(&completed.unit).copied().unwrap_or(completed.token);
             let counts = self.desk()?.complete(&completed)?;
             self.completed.remove(0);
             self.held.remove(&completed.unit);
@@ -249,10 +262,8 @@ impl Node {
             return Ok(());
         };
         if let Some(leased) = self.desk()?.claim(wanted)? {
-            self.wanted = None;
-            if self.held.insert(leased.unit) {
-                self.begin_unit(leased);
-            }
+            // Where it is not new, the dispatcher's wish stands, and is asked again at once.
+            self.begin_unit(leased);
             return Ok(());
         }
         // A lease that came to light with a new connection.
@@ -260,21 +271,38 @@ impl Node {
             return Ok(());
         }
         let Standing { waiting, leased, expired, .. } = self.beat()?;
+        if self.wanted.is_none() {
+            return Ok(());
+        }
         if waiting + leased == 0 {
             self.wanted = None;
             (self.say)(Said::Over);
         } else {
-            self.pause = if expired > 0 { ASK_AGAIN.0 } else { (self.pause * 2).min(ASK_AGAIN.1) };
+            self.pause = if expired > 0 && self.may_reap() { ASK_AGAIN.0 } else { (self.pause * 2).min(ASK_AGAIN.1) };
             self.ask_at = Instant::now() + self.pause;
         }
         Ok(())
     }
 
+    /// A server that was away heard of nobody: whoever comes back first gives the others as long as a
+    /// lease to be heard of.
+    fn may_reap(&self) -> bool {
+        self.in_touch_since.elapsed() >= self.place.lease
+    }
+
     fn beat(&mut self) -> Result<Standing, QueueError> {
         let idle = self.idle();
         let standing = self.desk()?.beat(idle)?;
-        self.beat_at = Instant::now() + self.place.lease / BEATS;
-        if standing.expired > 0 {
+        let now = Instant::now();
+        if now.duration_since(std::mem::replace(&mut self.heard_at, now)) >= self.place.lease {
+            self.in_touch_since = now;
+        }
+        self.beat_at = now + self.place.lease / BEATS;
+        if standing.own.iter().any(|(unit, token)| self.held.get(unit) != Some(token)) {
+            let own = self.desk()?.held()?;
+            self.take_up(own);
+        }
+        if standing.expired > 0 && self.may_reap() {
             let buried = self.desk()?.reap()?;
             if !buried.is_empty() {
                 (self.say)(Said::Buried(buried));

@@ -69,11 +69,15 @@ CREATE TABLE rpt_queue.version (version INT8 NOT NULL);
 INSERT INTO rpt_queue.version VALUES (0);
 ";
 
+/// A node that stops in the middle of making a plan keeps others waiting no longer than this.
+const BEGIN: &str = "SET idle_in_transaction_session_timeout = '10s'";
+
 /// A connection to a server whose tables are there. `makes`: makes them where there are none; else
 /// `None` comes of that.
 pub(super) fn open(url: &ServerUrl, makes: bool) -> Result<Option<Link>, QueueError> {
     let fault = |reason| QueueError::Server { server: url.clone(), reason };
     let link = Link::open(url).map_err(fault)?;
+    link.execute(BEGIN).map_err(fault)?;
     if SCHEMA.version(&link) == Some(SCHEMA.newest()) {
         return Ok(Some(link));
     }

@@ -465,6 +465,11 @@ impl State<'_> {
         self.left += 1;
     }
 
+    /// Whether the item has not come to its end.
+    pub(super) fn is_open(&self, item: u32) -> bool {
+        !self.ended[item as usize]
+    }
+
     /// Nobody here runs the item any more.
     pub(super) fn end_without_result(&mut self, item: u32) {
         self.ended[item as usize] = true;

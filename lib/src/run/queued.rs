@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::dispatcher::State;
 use super::plan::Unit;
 use super::slot::Slot;
+use crate::outcome::Outcome;
 use crate::queue::{Completed, Leased, NodeHandle, Said, Wanted};
 use crate::record::TestResult;
 use crate::tally::Ending;
@@ -104,6 +105,18 @@ impl Queued {
             open.items.iter().filter(|item| !ended(item)).filter_map(number).collect()
         };
         self.node.complete(Completed { unit, token: open.token, verdicts, again, rest });
+    }
+
+    /// An item is another unit's from now on.
+    fn take_out(&mut self, item: u32) {
+        let Some(unit) = self.of_item.remove(&item) else { return };
+        if let Some(open) = self.units.get_mut(&unit) {
+            open.items.retain(|one| *one != item);
+            open.left -= 1;
+            if open.left == 0 {
+                self.hand_in(unit);
+            }
+        }
     }
 
     /// An item of a unit came to an end.
@@ -222,6 +235,7 @@ impl State<'_> {
         let Leased { unit, token, tests, takedowns, alone, earlier } = leased;
         // The numbers are of this listing: the plan's desk has looked.
         let items: Vec<u32> = tests.iter().filter_map(|&number| queued.items.get(number as usize).copied()).collect();
+        let here: Vec<u32> = items.iter().copied().filter(|item| queued.of_item.contains_key(item)).collect();
         let open = Open {
             token,
             left: items.len(),
@@ -235,13 +249,21 @@ impl State<'_> {
             queued.hand_in(unit);
             return;
         }
+        // Part of a unit whose lease had ended, and which another node had cut: what of it has not come
+        // to its end here does so under the new lease.
+        let goes_on: Vec<u32> = here.into_iter().filter(|&item| self.is_open(item)).collect();
+        let Some(queued) = &mut self.run.queued else { return };
+        goes_on.iter().for_each(|&item| queued.take_out(item));
         queued.of_item.extend(items.iter().map(|&item| (item, unit)));
-        items.iter().for_each(|&item| self.begin_again(item));
+        let begins: Unit = items.iter().copied().filter(|item| !goes_on.contains(item)).collect();
+        begins.iter().for_each(|&item| self.begin_again(item));
         if let (Some(&item), false) = (items.first(), earlier.is_empty()) {
             self.run.retries.resume(item, earlier);
         }
-        let unit: Unit = items.into();
-        if alone { self.alone.push_back(unit) } else { self.queue.push_back(unit) }
+        if begins.is_empty() {
+            return;
+        }
+        if alone { self.alone.push_back(begins) } else { self.queue.push_back(begins) }
     }
 
     fn settled(&mut self, unit: i64, counts: bool) {
@@ -285,7 +307,10 @@ impl State<'_> {
 
     /// Keeps a result back until the plan has taken it. Returned where there is no plan to ask.
     pub(super) fn held_back(&mut self, item: u32, result: TestResult) -> Option<TestResult> {
+        let is_given_back = self.stopped.is_some() && result.outcome == Outcome::NotRun;
         match &mut self.run.queued {
+            // It did not run because this node stops: another one runs it, as what was not begun.
+            Some(queued) if is_given_back && queued.of_item.contains_key(&item) => None,
             Some(queued) if queued.of_item.contains_key(&item) => {
                 queued.ended(item, |open| open.results.push((item, result)));
                 None

@@ -88,10 +88,10 @@ fn an_interrupted_node_gives_back_what_it_had() {
     let waits = [first.results(), second.results()].concat();
     let waits: Vec<&str> =
         waits.iter().filter(|(id, _)| id.ends_with("test_waits")).map(|(_, outcome)| outcome.as_str()).collect();
-    // pytest reports the test that Ctrl-C ended; where it did, that is its verdict.
-    assert!(waits == ["passed"] || waits == ["not_run"] || waits == ["failed"], "{waits:?}");
+    // Of the test that Ctrl-C ended pytest reports nothing.
+    assert_eq!(waits, ["passed"]);
     let verdict = team.verdict(&[]).of_type("verdict").remove(0);
-    assert_eq!((&verdict["complete"], &verdict["total"]), (&true.into(), &3.into()));
+    assert_eq!((&verdict["complete"], &verdict["passed"]), (&true.into(), &3.into()));
 }
 
 #[test]
