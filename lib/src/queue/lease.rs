@@ -374,7 +374,7 @@ fn kept(result: &TestResult) -> Vec<u8> {
     }
     let cut = |message: &mut Option<String>, length: usize| {
         if let Some(text) = message.as_mut().filter(|text| text.len() > length) {
-            text.truncate(text.floor_char_boundary(length));
+            text.truncate((0..=length).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0));
             text.push_str("\n... (too long to be kept)");
         }
     };

@@ -5,8 +5,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::dispatcher::State;
+use super::dispatcher::{Dispatcher, State};
 use super::plan::Unit;
+use super::retry::Retries;
 use super::slot::Slot;
 use crate::outcome::Outcome;
 use crate::queue::{Completed, Leased, NodeHandle, Said, Wanted};
@@ -77,6 +78,18 @@ impl Queued {
     /// Ends the node's part. What went wrong with that is returned.
     pub(super) fn leave(&self, exit_code: u8, of_tests: u8) -> Option<String> {
         self.node.leave(exit_code, of_tests).problem
+    }
+
+    /// What was seen of tests that are given back goes with them.
+    fn keep_attempts(&mut self, unit: i64, retries: &mut Retries) {
+        let Some(open) = self.units.get_mut(&unit).filter(|open| !open.is_handed_in) else { return };
+        for &item in &open.items {
+            let has_result = open.results.iter().any(|(ended, _)| *ended == item);
+            let attempts = if has_result { Vec::new() } else { retries.take_attempts(item) };
+            if !attempts.is_empty() {
+                open.again.push((item, attempts));
+            }
+        }
     }
 
     /// Hands a unit in that is through, or that is not run any further.
@@ -183,10 +196,13 @@ impl State<'_> {
     /// Whether a plan has all that is to come from here. Where the run is stopped it is handed in now.
     pub(super) fn is_through(&mut self) -> bool {
         let is_stopped = self.stopped.is_some();
-        let Some(queued) = &mut self.run.queued else { return true };
+        let Dispatcher { queued: Some(queued), retries, .. } = &mut self.run else { return true };
         if is_stopped {
             let open: Vec<i64> = queued.units.keys().copied().collect();
-            open.into_iter().for_each(|unit| queued.hand_in(unit));
+            for unit in open {
+                queued.keep_attempts(unit, retries);
+                queued.hand_in(unit);
+            }
             if self.interrupts > 1 {
                 // Whoever asks twice does not wait: the plan finds out by itself.
                 queued.units.clear();
@@ -293,6 +309,8 @@ impl State<'_> {
     fn plan_lost(&mut self, reason: String) {
         let Some(queued) = &mut self.run.queued else { return };
         queued.over = true;
+        // What still runs is told as it ends.
+        queued.of_item.clear();
         let units = std::mem::take(&mut queued.units);
         let results: Vec<(u32, TestResult)> = units.into_values().flat_map(|open| open.results).collect();
         if !results.is_empty() {
@@ -307,16 +325,22 @@ impl State<'_> {
 
     /// Keeps a result back until the plan has taken it. Returned where there is no plan to ask.
     pub(super) fn held_back(&mut self, item: u32, result: TestResult) -> Option<TestResult> {
-        let is_given_back = self.stopped.is_some() && result.outcome == Outcome::NotRun;
+        if self.is_given_back(item, &result) {
+            return None;
+        }
         match &mut self.run.queued {
-            // It did not run because this node stops: another one runs it, as what was not begun.
-            Some(queued) if is_given_back && queued.of_item.contains_key(&item) => None,
             Some(queued) if queued.of_item.contains_key(&item) => {
                 queued.ended(item, |open| open.results.push((item, result)));
                 None
             }
             _ => Some(result),
         }
+    }
+
+    /// Whether it did not run because this node stops: another one runs it, as what was not begun.
+    pub(super) fn is_given_back(&self, item: u32, result: &TestResult) -> bool {
+        let is_leased = self.run.queued.as_ref().is_some_and(|queued| queued.of_item.contains_key(&item));
+        is_leased && self.stopped.is_some() && result.outcome == Outcome::NotRun
     }
 
     /// Whether a failed test is better run again by another node.

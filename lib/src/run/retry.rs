@@ -126,6 +126,11 @@ impl Retries {
         attempts
     }
 
+    /// All attempts so far of a test that this node does not run any more.
+    pub(super) fn take_attempts(&mut self, item: u32) -> Vec<TestResult> {
+        self.earlier.remove(&item).unwrap_or_default()
+    }
+
     /// Somebody waits to be run again.
     pub(super) fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
@@ -228,6 +233,11 @@ impl State<'_> {
                 self.run_again(item, result);
                 return None;
             }
+        }
+        if self.is_given_back(item, &result) && !self.run.retries.earlier(item).is_empty() {
+            let attempts = self.run.retries.take_attempts(item);
+            self.pass_on(item, attempts);
+            return None;
         }
         let earlier = self.run.retries.earlier.remove(&item);
         Some(match earlier {

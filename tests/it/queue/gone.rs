@@ -95,6 +95,30 @@ fn an_interrupted_node_gives_back_what_it_had() {
 }
 
 #[test]
+fn what_was_seen_of_a_test_goes_with_it() {
+    let text = "\
+import os, time
+def test_flaky():
+    if os.path.exists('go'): return
+    if os.path.exists('began'):
+        open('again', 'w').close()
+        while True: time.sleep(0.02)
+    open('began', 'w').close()
+    assert 0, 'the first time'
+";
+    let team = Team::new(2, &[("test_it.py", text)]);
+    let first = team.node(0).args(["-n", "1", "--reruns", "1"]).start();
+    assert!(poll(|| team.nodes[0].path().join("again").exists()));
+    first.signal(Signal::SIGINT);
+    assert!(first.finish().assert_code(2).results().is_empty());
+    team.nodes[1].write("go", "");
+    let flaky = team.node(1).args(["--reruns", "1"]).run().assert_code(0).result("test_flaky");
+    let told: Vec<&str> =
+        flaky["attempts"].as_array().unwrap().iter().map(|attempt| attempt["outcome"].as_str().unwrap()).collect();
+    assert_eq!((told, &flaky["flaky"]), (vec!["failed", "passed"], &true.into()));
+}
+
+#[test]
 fn a_test_that_takes_nodes_down_fails_and_nothing_else_does() {
     let text = "\
 import os, signal
