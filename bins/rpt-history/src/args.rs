@@ -258,8 +258,9 @@ pub(crate) enum Command {
     },
     /// Make the tables of a new history, or bring those of an older rpt up to date
     ///
-    /// Writes the history and one record to stdout. Whatever writes to a history does this by itself; on
-    /// a server where others may not change tables their owner runs it.
+    /// Writes the history and one record to stdout; on a server also the tables of the queue. Whatever writes
+    /// to a history or joins a plan does this by itself; on a server where others may not change tables their
+    /// owner runs it.
     #[command(after_help = "Example:
   rpt-history migrate --history postgres://keeper@db.example/team")]
     Migrate,
@@ -293,6 +294,13 @@ pub(crate) enum Command {
   rpt-history verdict --queue postgres://db.example/team --plan nightly-42 --wait
   rpt-history verdict --wait 60 --junit all.xml --format json | jq .nodes")]
     Verdict(crate::verdict::VerdictArgs),
+    /// The plans that a queue's server holds, newest first; or take old ones out
+    ///
+    /// Writes one record for each plan, or, with --prune, one of how many were taken out.
+    #[command(after_help = "Examples:
+  rpt-history plans --queue postgres://db.example/team
+  rpt-history plans --prune 14d")]
+    Plans(crate::verdict::PlansArgs),
     /// Keep the tests whose failure does not turn a run red, in a file of the repository
     ///
     /// Reads and writes that file, rpt-quarantine.toml, which rpt-run reads too.
@@ -400,7 +408,7 @@ impl LatestOf {
 }
 
 /// A moment given with `option`, in microseconds since the Unix epoch.
-fn parsed(option: &str, text: &str) -> Result<i64, Fault> {
+pub(crate) fn parsed(option: &str, text: &str) -> Result<i64, Fault> {
     let now_us = jiff::Timestamp::now().as_microsecond();
     moment(text, now_us).map_err(|reason| Fault::usage(format!("{option}: {reason}")))
 }

@@ -141,6 +141,9 @@ pub(crate) fn migrate(common: &Common, mut output: Stdouts) -> anyhow::Result<Ex
     let location = find_history(common.history.clone(), None, &cwd)
         .unwrap_or_else(|| history_for_run(common.history.clone(), &cwd));
     drop(Store::open(&location)?);
+    if let Location::Server(url) = &location {
+        rpt::queue::migrate(url)?;
+    }
     let migrated = Migrated { history: location.to_string() };
     output.one(&migrated, None, &format!("{location}: up to date\n"))?;
     output.out.flush()?;

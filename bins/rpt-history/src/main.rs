@@ -61,6 +61,7 @@ fn run(Args { command, common }: Args) -> anyhow::Result<Exit> {
             return transfer::merge(&common, output, &shards, junit.as_deref(), junit_family);
         }
         Command::Verdict(args) => return verdict::verdict(&common, output, &args),
+        Command::Plans(args) => return verdict::plans(&common, output, &args),
         Command::Prune { what } => return commands::prune(&common, output, what.what()?),
         Command::Check => return commands::check(&common, output),
         Command::Vacuum => return commands::vacuum(&common, output),

@@ -1,4 +1,4 @@
-//! Owns `verdict`: what a plan that many machines ran came to.
+//! Owns `verdict` and `plans`: what plans that many machines run came to, and which ones there are.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,14 @@ use rpt::exit::Exit;
 use rpt::junit::{Family, JunitFile, Suite};
 use rpt::location::Location;
 use rpt::project::queue_server;
+use rpt::queue::QueueError;
 use rpt::queue::key::PlanKey;
+use rpt::queue::plans::{list, prune};
 use rpt::queue::verdict::{Wanted, read};
 
-use crate::args::Common;
+use serde::Serialize;
+
+use crate::args::{Common, parsed};
 use crate::commands::Stdouts;
 
 /// So many tests without a verdict are named on stderr.
@@ -38,6 +42,43 @@ pub(crate) struct VerdictArgs {
     /// In which form
     #[arg(long, value_enum, default_value_t, value_name = "FAMILY")]
     junit_family: Family,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct PlansArgs {
+    /// The server [default: RPT_QUEUE, else the history, where that is a server]
+    #[arg(long, value_name = "URL")]
+    queue: Option<Location>,
+    /// Take out the plans made before a span (14d), a date or a time; not those at which machines work
+    #[arg(long, value_name = "WHEN")]
+    prune: Option<String>,
+}
+
+/// What `plans --prune` writes.
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "plans_pruned")]
+struct Pruned {
+    /// How many were taken out.
+    plans: u64,
+}
+
+/// Lists plans, or takes them out.
+pub(crate) fn plans(common: &Common, mut output: Stdouts, args: &PlansArgs) -> anyhow::Result<Exit> {
+    let url = queue_server(args.queue.clone(), common.history.clone()).map_err(Fault::usage)?;
+    match &args.prune {
+        Some(when) => {
+            let plans = prune(&url, parsed("--prune", when)?).map_err(with_usage)?;
+            output.one(&Pruned { plans }, None, &format!("{plans} plans taken out\n"))?;
+        }
+        None => output.rows(&list(&url).map_err(with_usage)?)?,
+    }
+    output.out.flush()?;
+    Ok(Exit::Ok)
+}
+
+/// What the user can put right is exit 4.
+fn with_usage(error: QueueError) -> anyhow::Error {
+    if error.is_usage() { Fault::usage(error.to_string()).into() } else { error.into() }
 }
 
 /// Tells what a plan came to.
@@ -66,10 +107,7 @@ pub(crate) fn verdict(common: &Common, mut output: Stdouts, args: &VerdictArgs) 
         },
     );
     bar.finish_and_clear();
-    let verdict = match verdict {
-        Err(error) if error.is_usage() => return Err(Fault::usage(error.to_string()).into()),
-        verdict => verdict?,
-    };
+    let verdict = verdict.map_err(with_usage)?;
     if let (Some(file), Some(path)) = (file, &args.junit) {
         let suite = Suite { started_at_us: verdict.started_at_us, duration_ms: verdict.tests_ms, host: String::new() };
         written.and_then(|()| file.finish(&suite)).with_context(|| unwritable(path))?;

@@ -2,7 +2,8 @@
 //!
 //! - `settings`: how to reach a server (pure). `tls`, `link`: one connection, never waited for without
 //!   a limit. `pool`: the two of this process. `fault`: what can be wrong.
-//! - `schema`: whose tables a schema holds, their version and the way to the newest.
+//! - `schema`: whose tables a schema holds, their version and the way to the newest. `roles.sql`: who may do
+//!   what with them.
 
 mod fault;
 mod link;

@@ -14,11 +14,8 @@ use crate::location::ServerUrl;
 use crate::outcome::Outcome;
 use crate::postgres::{Link, ServerFault, Value};
 
-/// Plans that are older than this many days make room when a new one is made.
-const KEPT_DAYS: i32 = 30;
-
-/// So many of them at a time.
-const AT_ONCE: i64 = 8;
+/// So often a node waits for another one that makes the plan; each time as long as for any lock.
+const TRIES: usize = 24;
 
 /// What a node asks for.
 pub struct Asked<'a> {
@@ -58,10 +55,7 @@ pub fn join(asked: &Asked, pieces: &dyn Fn(&HashSet<u32>) -> Vec<Piece>) -> Resu
     let Some(link) = schema::open(asked.url, true)? else {
         return Err(fault(ServerFault::Content("its tables are gone".to_string())));
     };
-    let (round, is_first) = match existing(asked, &link).map_err(fault)? {
-        Round::Join(round) => (round, false),
-        Round::Make { round, from } => (round, make(asked, &link, round, from, pieces)?),
-    };
+    let (round, is_first) = enter(asked, &link, pieces)?;
     let rows =
         link.query("SELECT plan, digest FROM rpt_queue.plan WHERE key = $1 AND round = $2", &[&asked.key.key, &round]);
     let rows = rows.map_err(fault)?;
@@ -86,6 +80,22 @@ pub fn join(asked: &Asked, pieces: &dyn Fn(&HashSet<u32>) -> Vec<Piece>) -> Resu
     let decided: i64 = row.get(1);
     let desk = Desk { url: asked.url.clone(), link, place };
     Ok(Joined { desk, round, is_first, decided: decided.max(0) as u64 })
+}
+
+/// The round, and whether this node made it. Another one that makes it at the same time is waited for.
+fn enter(asked: &Asked, link: &Link, pieces: &dyn Fn(&HashSet<u32>) -> Vec<Piece>) -> Result<(i32, bool), QueueError> {
+    let mut tries = 1;
+    loop {
+        let round = existing(asked, link).map_err(|reason| QueueError::Server { server: asked.url.clone(), reason })?;
+        let made = match round {
+            Round::Join(round) => return Ok((round, false)),
+            Round::Make { round, from } => make(asked, link, round, from, pieces).map(|made| (round, made)),
+        };
+        match made {
+            Err(QueueError::Server { reason, .. }) if reason.is_lock() && tries < TRIES => tries += 1,
+            made => return made,
+        }
+    }
 }
 
 /// Which round a node is part of.
@@ -197,26 +207,7 @@ fn make_in_transaction(
         &[Type::INT8, Type::INT4, Type::BOOL, Type::BYTEA],
         rows.iter().map(|(rank, alone, tests)| vec![&plan as Value, rank as Value, alone as Value, tests as Value]),
     )?;
-    remove_old(link)?;
     Ok(true)
-}
-
-/// Takes out plans of long ago.
-fn remove_old(link: &Link) -> Result<(), ServerFault> {
-    let rows = link.query(
-        "SELECT plan FROM rpt_queue.plan WHERE created_at < now() - $1::int4 * INTERVAL '1 day'
-         ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED",
-        &[&KEPT_DAYS, &AT_ONCE],
-    )?;
-    let old: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
-    if old.is_empty() {
-        return Ok(());
-    }
-    link.change("DELETE FROM rpt_queue.verdict WHERE plan = ANY($1)", &[&old])?;
-    link.change("DELETE FROM rpt_queue.unit WHERE plan = ANY($1)", &[&old])?;
-    link.change("DELETE FROM rpt_queue.node WHERE plan = ANY($1)", &[&old])?;
-    link.change("DELETE FROM rpt_queue.plan WHERE plan = ANY($1)", &[&old])?;
-    Ok(())
 }
 
 /// Codes of what a resumed plan runs again.

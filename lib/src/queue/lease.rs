@@ -183,7 +183,8 @@ impl Desk {
         let ran = tests.len() as i32;
         let rows = self.query(
             "WITH done AS (
-                 UPDATE rpt_queue.unit SET state = 2 WHERE plan = $1 AND unit = $2 AND token = $3 AND state = 1
+                 UPDATE rpt_queue.unit SET state = 2
+                 WHERE plan = $1 AND unit = $2 AND token = $3 AND node = $4 AND state = 1
                  RETURNING unit, alone
              ), given AS (
                  INSERT INTO rpt_queue.verdict (plan, test, outcome, node, result)

@@ -6,7 +6,7 @@
 //!   unit whose node is gone.
 //! - `schema`: the tables. `lease`: all that a node asks and writes. `join`: making a plan, joining it.
 //! - `node`: the thread that speaks for a node, whatever the server does meanwhile.
-//! - `verdict`: what a plan came to.
+//! - `verdict`: what a plan came to. `plans`: those of a server.
 //!
 //! Only the server's clock counts. A unit's token changes with each lease, so that whoever lost a lease
 //! and comes back late changes nothing. What a node reads is looked up in what it collected by itself.
@@ -18,6 +18,7 @@ pub mod key;
 mod lease;
 pub mod listing;
 mod node;
+pub mod plans;
 mod schema;
 pub mod verdict;
 
@@ -27,6 +28,7 @@ pub use self::cut::Piece;
 pub use self::join::{Asked, Joined, join};
 pub use self::lease::{Completed, Leased, Wanted};
 pub use self::node::{Left, NodeHandle, Said};
+pub use self::schema::migrate;
 use crate::location::ServerUrl;
 use crate::postgres::ServerFault;
 

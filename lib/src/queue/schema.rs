@@ -5,7 +5,7 @@
 
 use super::QueueError;
 use crate::location::ServerUrl;
-use crate::postgres::{Content, Link, Schema};
+use crate::postgres::{Content, Link, Schema, ServerFault};
 
 /// Holds everything of queues. Its lock is "rptq".
 const SCHEMA: Schema = Schema { name: "rpt_queue", lock: 0x7270_7471, migrations: &[VERSION_1] };
@@ -72,6 +72,14 @@ INSERT INTO rpt_queue.version VALUES (0);
 /// A node that stops in the middle of making a plan keeps others waiting no longer than this.
 const BEGIN: &str = "SET idle_in_transaction_session_timeout = '10s'";
 
+/// So often a machine waits for another one that makes the tables; each time as long as for any lock.
+const TRIES: usize = 8;
+
+/// Makes the tables, or brings them up to date.
+pub fn migrate(url: &ServerUrl) -> Result<(), QueueError> {
+    open(url, true).map(drop)
+}
+
 /// A connection to a server whose tables are there. `makes`: makes them where there are none; else
 /// `None` comes of that.
 pub(super) fn open(url: &ServerUrl, makes: bool) -> Result<Option<Link>, QueueError> {
@@ -87,10 +95,21 @@ pub(super) fn open(url: &ServerUrl, makes: bool) -> Result<Option<Link>, QueueEr
             return Err(QueueError::Newer { server: url.clone(), found, known: SCHEMA.newest() });
         }
         Content::Foreign => Content::Foreign,
-        Content::Empty | Content::Store(_) => SCHEMA.migrate(&link).map_err(fault)?,
+        Content::Empty | Content::Store(_) => made(&link).map_err(fault)?,
     };
     match found {
         Content::Foreign => Err(QueueError::Foreign { server: url.clone() }),
         Content::Empty | Content::Store(_) => Ok(Some(link)),
+    }
+}
+
+/// Many machines may come at the same moment, and only one of them makes the tables.
+fn made(link: &Link) -> Result<Content, ServerFault> {
+    let mut tries = 1;
+    loop {
+        match SCHEMA.migrate(link) {
+            Err(fault) if fault.is_lock() && tries < TRIES => tries += 1,
+            made => return made,
+        }
     }
 }

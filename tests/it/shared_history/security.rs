@@ -9,8 +9,9 @@ use serde_json::json;
 use super::record;
 use crate::history::{History, stream, text};
 use crate::postgres::{self, Server};
+use crate::project::Project;
 
-const ROLES: &str = include_str!("../../../lib/src/history/postgres/roles.sql");
+const ROLES: &str = include_str!("../../../lib/src/postgres/roles.sql");
 
 /// The URL of a database, for another user.
 fn as_user(url: &str, user: &str) -> String {
@@ -55,6 +56,43 @@ fn each_role_does_what_it_may_and_no_more() {
     }
     assert_eq!(record(&keeper, &["prune", "--keep-runs", "1"])["runs"], json!(1));
     assert_eq!(record(&ann, &["check"])["problems"], json!([]));
+}
+
+#[test]
+fn a_machine_runs_a_plan_with_the_rights_of_its_role() {
+    let server = Server::new();
+    let url = server.database();
+    let mut superuser = server.client(postgres::name_of(&url));
+    superuser.batch_execute(ROLES).unwrap();
+    superuser
+        .batch_execute(
+            "CREATE ROLE ann LOGIN IN ROLE rpt_reader;
+             CREATE ROLE ci LOGIN IN ROLE rpt_recorder;
+             CREATE ROLE keeper LOGIN IN ROLE rpt_owner;
+             ALTER ROLE keeper SET role = rpt_owner;",
+        )
+        .unwrap();
+    let project = Project::with_test("def test_a(): pass\ndef test_b(): assert 0\n");
+    let as_node = |user: &str| {
+        let url = as_user(&url, user);
+        project.command("rpt-run").args([".", "--plan", "p", "--history", &url, "--queue", &url]).run()
+    };
+    let history = |user: &str, args: &[&str]| {
+        project.command("rpt-history").args(args).args(["--history", &as_user(&url, user)]).run()
+    };
+    as_node("ci").assert_code(3).assert_one_line(&["permission denied"]);
+    history("keeper", &["migrate"]).assert_code(0);
+    as_node("ann").assert_code(3).assert_one_line(&["permission denied"]);
+    as_node("ci").assert_code(1);
+    assert_eq!(history("ann", &["verdict", "--plan", "p"]).assert_code(1).of_type("verdict")[0]["passed"], 1);
+    assert_eq!(history("ci", &["plans"]).of_type("plan")[0]["decided"], 2);
+    history("ci", &["plans", "--prune", "0s"]).assert_code(3).assert_one_line(&["permission denied"]);
+    let mut client = server.client_as("ci", postgres::name_of(&url));
+    for harm in ["DELETE FROM rpt_queue.verdict", "DROP TABLE rpt_queue.unit", "CREATE TABLE rpt_queue.own (x int)"] {
+        assert!(client.batch_execute(harm).is_err(), "{harm}");
+    }
+    assert_eq!(history("keeper", &["plans", "--prune", "0s"]).of_type("plans_pruned")[0]["plans"], 1);
+    assert!(history("ann", &["plans"]).records().is_empty());
 }
 
 #[test]

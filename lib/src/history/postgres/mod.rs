@@ -1,6 +1,6 @@
 //! Owns a store in a database of PostgreSQL, and opening it. The map:
 //!
-//! - `schema`: the tables; `roles.sql` who may do what with them.
+//! - `schema`: the tables.
 //! - `reads`, `writes`: all that is asked and written, of many tests at once. `text` (pure): texts of
 //!   any content.
 //!

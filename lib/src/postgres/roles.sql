@@ -1,6 +1,7 @@
--- Roles with least rights for a shared history: who owns the tables, who records, who reads.
+-- Roles with least rights for a shared history and a queue: who owns the tables, who records and runs, who
+-- reads.
 --
--- Run it once as a superuser, connected to the database of the history:
+-- Run it once as a superuser, connected to the database of the history or of the queue:
 --
 --     psql --set ON_ERROR_STOP=1 --file roles.sql team
 --
@@ -29,4 +30,16 @@ ALTER DEFAULT PRIVILEGES FOR ROLE rpt_owner IN SCHEMA rpt
 ALTER DEFAULT PRIVILEGES FOR ROLE rpt_owner IN SCHEMA rpt
     GRANT INSERT, UPDATE, DELETE ON TABLES TO rpt_recorder;
 ALTER DEFAULT PRIVILEGES FOR ROLE rpt_owner IN SCHEMA rpt
+    GRANT USAGE ON SEQUENCES TO rpt_recorder;
+
+-- The queue: a machine joins, leases and gives verdicts. It takes nothing out, and what it reads of others
+-- are numbers, ids and records, never code.
+CREATE SCHEMA rpt_queue AUTHORIZATION rpt_owner;
+REVOKE ALL ON SCHEMA rpt_queue FROM PUBLIC;
+GRANT USAGE ON SCHEMA rpt_queue TO rpt_recorder, rpt_reader;
+ALTER DEFAULT PRIVILEGES FOR ROLE rpt_owner IN SCHEMA rpt_queue
+    GRANT SELECT ON TABLES TO rpt_reader, rpt_recorder;
+ALTER DEFAULT PRIVILEGES FOR ROLE rpt_owner IN SCHEMA rpt_queue
+    GRANT INSERT, UPDATE ON TABLES TO rpt_recorder;
+ALTER DEFAULT PRIVILEGES FOR ROLE rpt_owner IN SCHEMA rpt_queue
     GRANT USAGE ON SEQUENCES TO rpt_recorder;
