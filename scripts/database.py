@@ -18,11 +18,11 @@ def server():
     own = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.getuid() == 0 else []
     if own:
         os.chown(folder, 65534, 65534)
-    tool = (
-        lambda *command: subprocess.run(  # noqa: E731
-            [*own, f"{tools}/{command[0]}", *command[1:]], cwd="/", check=True, stdout=subprocess.DEVNULL
-        )
-    )
+
+    def tool(name, *arguments):
+        command = [*own, f"{tools}/{name}", *arguments]
+        subprocess.run(command, cwd="/", check=True, stdout=subprocess.DEVNULL)
+
     tool("initdb", "-D", f"{folder}/data", "-U", "rpt", "-A", "trust", "-E", "UTF8", "--locale=C")
     options = f"-k {folder} -c listen_addresses= -c max_connections=300"
     tool("pg_ctl", "-D", f"{folder}/data", "-l", f"{folder}/log", "-w", "-o", options, "start")
