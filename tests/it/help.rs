@@ -91,11 +91,13 @@ for index in 0 1; do rpt-collect | rpt-shard --by hash --index $index --total 2 
 const MORE_RUNS: &str = "for index in 0 1; do mkdir shard-$index
     rpt-run --history shard-$index/history.db > shard-$index.run < shard-$index.jsonl; done
 rpt-history record shard-*.run; cp .rpt/history.db backup.db
+rpt-run . --queue postgres://db.example/team --plan nightly
 ";
 
 fn run_examples(program: &str) {
     let project = project();
     let more = if program == "rpt-history" { MORE_RUNS } else { "" };
+    let more = more.replace("postgres://db.example/team", if more.is_empty() { "" } else { &TEAM });
     project.shell(&format!("{BEFORE}{RUN}{more}")).run().assert_code(0);
     let mut ran = 0;
     for (words, text) in tree(&project, &[program]) {

@@ -291,15 +291,16 @@ pub(crate) enum Command {
     /// each machine what it did and how long it had nothing to do. Exits with 0 if nothing failed, with 1 if
     /// a test failed or has no verdict, and with a machine's own code where more was wrong there than tests.
     #[command(after_help = "Examples:
-  rpt-history verdict --queue postgres://db.example/team --plan nightly-42 --wait
-  rpt-history verdict --wait 60 --junit all.xml --format json | jq .nodes")]
+  rpt-history verdict --queue postgres://db.example/team --plan nightly
+  rpt-history verdict --plan nightly --wait 60 --junit all.xml \\
+    --queue postgres://db.example/team | jq .nodes")]
     Verdict(crate::verdict::VerdictArgs),
     /// The plans that a queue's server holds, newest first; or take old ones out
     ///
     /// Writes one record for each plan, or, with --prune, one of how many were taken out.
     #[command(after_help = "Examples:
   rpt-history plans --queue postgres://db.example/team
-  rpt-history plans --prune 14d")]
+  rpt-history plans --queue postgres://db.example/team --prune 14d")]
     Plans(crate::verdict::PlansArgs),
     /// Keep the tests whose failure does not turn a run red, in a file of the repository
     ///

@@ -102,7 +102,7 @@ Examples:
   # what failed, again
   jq -c 'select(.outcome==\"failed\")' results.jsonl | rpt-run
   # one of several machines that share the tests
-  rpt-collect | rpt-order --by makespan | rpt-run --queue postgres://db.example/team --plan nightly-42
+  rpt-collect | rpt-run --queue postgres://db.example/team --plan nightly
   # pytest's own options after --
   rpt-run -n 0 tests/test_api.py -- --pdb
 
