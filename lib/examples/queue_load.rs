@@ -43,7 +43,7 @@ fn main() {
             scope.spawn(move || {
                 let name = format!("node{node}");
                 let lease = Duration::from_secs(30);
-                let asked = Asked { url, key, resume: false, name: &name, lease, listing };
+                let asked = Asked { url, key, resume: false, name: &name, lease, kind: "simulated", listing };
                 let pieces = |_: &_| {
                     let files = (0..tests as u32).collect::<Vec<_>>();
                     let piece = |tests: &[u32]| Piece { tests: tests.to_vec(), is_whole: false, alone: false };

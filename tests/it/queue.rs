@@ -65,6 +65,16 @@ fn expected(outcomes: &[(&str, &str)]) -> BTreeMap<String, String> {
     outcomes.iter().map(|(id, outcome)| (id.to_string(), outcome.to_string())).collect()
 }
 
+/// One test waits for a file, beside others of its unit.
+const WAITING: &str = "\
+import os, time
+def test_waits():
+    open('began', 'w').close()
+    while not os.path.exists('go'): time.sleep(0.02)
+def test_a(): pass
+def test_b(): pass
+";
+
 const MIXED: &str = "\
 import pytest, time
 @pytest.mark.parametrize('n', range(40))
@@ -211,4 +221,36 @@ def test_flaky():
     assert_eq!(flaky["flaky"], true);
     let verdict = team.verdict(&[]).assert_code(0).of_type("verdict").remove(0);
     assert_eq!((&verdict["flaky"], &verdict["passed"]), (&1.into(), &2.into()));
+}
+
+#[test]
+fn a_rerun_that_waits_gets_its_worker() {
+    let text = "import os\ndef test_flaky():\n    with open('ran', 'a') as file: file.write('x')\n    assert os.path.getsize('ran') > 1\n";
+    for more in [
+        &["--reruns", "1", "--reruns-delay", "0.1"][..],
+        &["--reruns", "1", "--rerun-when", "end"],
+        &["--stress-new", "3"],
+    ] {
+        let team = Team::new(1, &[("test_it.py", text), ("test_other.py", "def test_a(): pass\n")]);
+        let output = team.node(0).args(["-n", "1"]).args(more).run();
+        let stressed = more[0] == "--stress-new";
+        assert_eq!(output.code(), i32::from(stressed), "{more:?}: {output:#?}");
+        assert_eq!(output.result("test_flaky")["outcome"], if stressed { "failed" } else { "passed" });
+        assert_eq!(team.verdict(&[]).of_type("verdict")[0]["complete"], true);
+    }
+}
+
+#[test]
+fn what_is_wrong_beside_tests_is_part_of_the_verdict() {
+    let broken = [("test_it.py", "def test_a(): pass\n"), ("test_broken.py", "import nowhere\n")];
+    let team = Team::new(1, &broken);
+    team.node(0).arg("--continue-on-collection-errors").run().assert_code(1);
+    let verdict = team.verdict(&["--wait"]).assert_code(1).of_type("verdict").remove(0);
+    assert_eq!((&verdict["passed"], &verdict["failed"]), (&1.into(), &0.into()));
+    // A session whose end breaks.
+    let conftest = "import pytest\n@pytest.fixture(scope='session', autouse=True)\ndef ends():\n    yield\n    import os; os._exit(7)\n";
+    let team = Team::new(1, &[("test_it.py", "def test_a(): pass\ndef test_b(): pass\n"), ("conftest.py", conftest)]);
+    let code = team.node(0).args(["-n", "1"]).run().code();
+    assert_ne!(code, 0);
+    assert_eq!(team.verdict(&["--wait"]).code(), code);
 }

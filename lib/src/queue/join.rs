@@ -29,6 +29,8 @@ pub struct Asked<'a> {
     pub name: &'a str,
     /// How long a node may say nothing before its units are another's.
     pub lease: Duration,
+    /// What kind of machine it is: all of a plan are of one.
+    pub kind: &'a str,
     /// What it collected.
     pub listing: &'a Listing,
 }
@@ -56,13 +58,19 @@ pub fn join(asked: &Asked, pieces: &dyn Fn(&HashSet<u32>) -> Vec<Piece>) -> Resu
         return Err(fault(ServerFault::Content("its tables are gone".to_string())));
     };
     let (round, is_first) = enter(asked, &link, pieces)?;
-    let rows =
-        link.query("SELECT plan, digest FROM rpt_queue.plan WHERE key = $1 AND round = $2", &[&asked.key.key, &round]);
+    let rows = link.query(
+        "SELECT plan, digest, kind FROM rpt_queue.plan WHERE key = $1 AND round = $2",
+        &[&asked.key.key, &round],
+    );
     let rows = rows.map_err(fault)?;
     let Some(row) = rows.first() else {
         return Err(fault(ServerFault::Content("the plan was taken out".to_string())));
     };
-    let (plan, digest): (i64, &[u8]) = (row.get(0), row.get(1));
+    let (plan, digest, kind): (i64, &[u8], &str) = (row.get(0), row.get(1), row.get(2));
+    if kind != asked.kind {
+        let (key, here, there) = (asked.key.key.clone(), asked.kind.to_string(), kind.to_string());
+        return Err(QueueError::OtherKind { key, here, there });
+    }
     if digest != asked.listing.digest() {
         return Err(other_tests(asked, &link, plan)?);
     }
@@ -179,9 +187,9 @@ fn make_in_transaction(
 ) -> Result<bool, ServerFault> {
     // Another node that makes it at the same time is waited for here.
     let rows = link.query(
-        "INSERT INTO rpt_queue.plan (key, round, digest, tests, ids) VALUES ($1, $2, $3, $4, $5)
+        "INSERT INTO rpt_queue.plan (key, round, digest, tests, ids, kind) VALUES ($1, $2, $3, $4, $5, $6)
          ON CONFLICT (key, round) DO NOTHING RETURNING plan",
-        &[&asked.key.key, &round, &&asked.listing.digest()[..], &(asked.listing.len() as i32), &ids],
+        &[&asked.key.key, &round, &&asked.listing.digest()[..], &(asked.listing.len() as i32), &ids, &asked.kind],
     )?;
     let Some(plan) = rows.first().map(|row| row.get::<_, i64>(0)) else {
         return Ok(false);

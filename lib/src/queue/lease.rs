@@ -252,8 +252,8 @@ impl Desk {
 
     /// Takes leases from nodes that were not heard of in time. Tests that nodes do not survive get their
     /// verdict: those that this node gave. Nothing is locked between two statements: a node that stops
-    /// in the middle keeps nobody from the rest.
-    pub(super) fn reap(&self) -> Result<Vec<(u32, TestResult)>, QueueError> {
+    /// in the middle keeps nobody from the rest. `see` is told each of them.
+    pub(super) fn reap(&self, see: &mut dyn FnMut(u32, TestResult)) -> Result<(), QueueError> {
         let Place { plan, listing, .. } = &self.place;
         let expired = self.query(
             "SELECT unit, token, takedowns, tests FROM rpt_queue.unit
@@ -263,7 +263,6 @@ impl Desk {
              ORDER BY unit LIMIT $2",
             &[plan, &AT_ONCE],
         )?;
-        let mut buried = Vec::new();
         for row in &expired {
             let (unit, token, takedowns, tests): (i64, i32, i16, &[u8]) =
                 (row.get(0), row.get(1), row.get::<_, i16>(2) + 1, row.get(3));
@@ -272,17 +271,23 @@ impl Desk {
             match fate(takedowns, numbers.len()) {
                 Fate::Again => self.lease_again(unit, token, takedowns)?,
                 Fate::Split => self.split(unit, token, takedowns, &numbers)?,
-                Fate::Fail => buried.extend(self.bury(unit, token, takedowns, numbers[0])?),
+                Fate::Fail => {
+                    if let Some(result) = self.bury(unit, token, takedowns, numbers[0])? {
+                        see(numbers[0], result);
+                    }
+                }
             }
         }
-        Ok(buried)
+        Ok(())
     }
 
     fn lease_again(&self, unit: i64, token: i32, takedowns: i16) -> Result<(), QueueError> {
         let rows = self.query(
             "UPDATE rpt_queue.unit SET state = 0, token = token + 1, takedowns = $4, avoid = node,
                     avoid_until = now() + $5::int8 * INTERVAL '1 millisecond', node = NULL
-             WHERE plan = $1 AND unit = $2 AND token = $3 AND state = 1 RETURNING unit",
+             WHERE plan = $1 AND unit = $2 AND token = $3 AND state = 1
+                   AND node IN (SELECT node FROM rpt_queue.node WHERE plan = $1 AND expires_at < now())
+             RETURNING unit",
             &[&self.place.plan, &unit, &token, &takedowns, &self.lease_ms()],
         );
         rows.map(drop)
@@ -293,7 +298,9 @@ impl Desk {
         let rows = self.query(
             "WITH gone AS (
                  UPDATE rpt_queue.unit SET state = 3, token = token + 1
-                 WHERE plan = $1 AND unit = $2 AND token = $3 AND state = 1 RETURNING rank, alone
+                 WHERE plan = $1 AND unit = $2 AND token = $3 AND state = 1
+                   AND node IN (SELECT node FROM rpt_queue.node WHERE plan = $1 AND expires_at < now())
+             RETURNING rank, alone
              )
              INSERT INTO rpt_queue.unit (plan, rank, alone, takedowns, tests)
              SELECT $1, gone.rank, gone.alone, $4, one.tests
@@ -304,13 +311,7 @@ impl Desk {
     }
 
     /// The verdict on a test that nodes do not survive, where it is this node that gave it.
-    fn bury(
-        &self,
-        unit: i64,
-        token: i32,
-        takedowns: i16,
-        number: u32,
-    ) -> Result<Option<(u32, TestResult)>, QueueError> {
+    fn bury(&self, unit: i64, token: i32, takedowns: i16, number: u32) -> Result<Option<TestResult>, QueueError> {
         let Place { plan, node, listing, .. } = &self.place;
         let id = listing.id(number).unwrap_or_default();
         let text = "each node that ran it was not heard of any more before it ended".to_string();
@@ -320,13 +321,15 @@ impl Desk {
         let rows = self.query(
             "WITH gone AS (
                  UPDATE rpt_queue.unit SET state = 3, token = token + 1
-                 WHERE plan = $1 AND unit = $2 AND token = $3 AND state = 1 RETURNING unit
+                 WHERE plan = $1 AND unit = $2 AND token = $3 AND state = 1
+                   AND node IN (SELECT node FROM rpt_queue.node WHERE plan = $1 AND expires_at < now())
+             RETURNING unit
              )
              INSERT INTO rpt_queue.verdict (plan, test, outcome, node, result)
              SELECT $1, $4, $5, $6, $7 FROM gone RETURNING test",
             &[plan, &unit, &token, &(number as i32), &outcome, node, &kept(&result)],
         )?;
-        Ok((!rows.is_empty()).then_some((number, result)))
+        Ok((!rows.is_empty()).then_some(result))
     }
 
     /// Gives back what this node still has, and ends its part.

@@ -80,6 +80,16 @@ pub enum QueueError {
         /// Tests of the plan that this node has not.
         only_there: Vec<Box<str>>,
     },
+    /// This node runs another Python than the plan was made with.
+    #[error("plan {key:?} is of {there}, this is {here}: --plan names one for each kind of machine")]
+    OtherKind {
+        /// The plan.
+        key: String,
+        /// What runs here.
+        here: String,
+        /// What the plan was made with.
+        there: String,
+    },
     /// What the server holds makes no sense.
     #[error("{server}: what it holds of the plan cannot be used: {reason}")]
     Content {
@@ -96,9 +106,14 @@ impl QueueError {
         matches!(self, QueueError::Server { reason, .. } if reason.is_away())
     }
 
+    /// Whether somebody else holds what was asked for.
+    fn is_locked(&self) -> bool {
+        matches!(self, QueueError::Server { reason, .. } if reason.is_lock())
+    }
+
     /// Whether what was asked is wrong, and not the server.
     pub fn is_usage(&self) -> bool {
-        matches!(self, QueueError::OtherTests { .. } | QueueError::NoPlan { .. })
+        matches!(self, QueueError::OtherTests { .. } | QueueError::OtherKind { .. } | QueueError::NoPlan { .. })
             || matches!(self, QueueError::Server { reason: ServerFault::Setting(_), .. })
     }
 }

@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use super::QueueError;
 use super::join::Joined;
 use super::lease::{Completed, Desk, Leased, Place, Standing, Wanted};
+use crate::exit::Exit;
 use crate::location::ServerUrl;
 use crate::record::TestResult;
 
@@ -116,6 +117,14 @@ impl NodeHandle {
     }
 }
 
+/// A unit of this node.
+#[derive(Clone, Copy)]
+struct Held {
+    token: i32,
+    /// Nodes went down with it.
+    is_suspect: bool,
+}
+
 struct Node {
     url: ServerUrl,
     place: Place,
@@ -126,9 +135,8 @@ struct Node {
     orders: Receiver<Order>,
     /// What was asked for and is not there yet.
     wanted: Option<Wanted>,
-    /// Units that the dispatcher has, and the tokens of their leases: it may be this node that leases
-    /// again what it had lost.
-    held: HashMap<i64, i32>,
+    /// Units that the dispatcher has: it may be this node that leases again what it had lost.
+    held: HashMap<i64, Held>,
     /// Units that are to be handed in.
     completed: Vec<Completed>,
     /// How long it had no unit.
@@ -168,7 +176,12 @@ impl Node {
                 }
                 Ok(Order::Complete(completed)) => self.completed.push(completed),
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => {
+                    // Nobody waits for it: where it does not get through the lease ends by itself.
+                    let (idle, code) = (self.idle(), Exit::Interrupted.code());
+                    let _ = self.desk().and_then(|desk| desk.leave(idle, code, code));
+                    return;
+                }
             }
             if let Err(reason) = self.act(Node::step) {
                 (self.say)(Said::GivenUp(reason));
@@ -189,6 +202,10 @@ impl Node {
                         (self.say)(Said::Back);
                     }
                     return Ok(value);
+                }
+                // Somebody holds the tables: the connection is as good as before.
+                Err(error) if error.is_locked() && began.elapsed() < self.patience => {
+                    std::thread::sleep(RECONNECT.0);
                 }
                 Err(error) if error.is_away() && began.elapsed() < self.patience => {
                     self.desk = None;
@@ -224,7 +241,8 @@ impl Node {
 
     /// What the dispatcher still has of it goes on, under the new lease.
     fn begin_unit(&mut self, leased: Leased) {
-        if self.held.insert(leased.unit, leased.token).is_some() {
+        let held = Held { token: leased.token, is_suspect: leased.takedowns > 0 };
+        if self.held.insert(leased.unit, held).is_some() {
             return;
         }
         self.wanted = None;
@@ -240,7 +258,7 @@ impl Node {
 
     fn hand_in(&mut self) -> Result<(), QueueError> {
         while let Some(mut completed) = self.completed.first().cloned() {
-            completed.token = self.held.get(&completed.unit).copied().unwrap_or(completed.token);
+            completed.token = self.held.get(&completed.unit).map_or(completed.token, |held| held.token);
             let counts = self.desk()?.complete(&completed)?;
             self.completed.remove(0);
             self.held.remove(&completed.unit);
@@ -261,7 +279,9 @@ impl Node {
         let Some(wanted) = self.wanted.filter(|_| self.ask_at <= Instant::now()) else {
             return Ok(());
         };
-        if let Some(leased) = self.desk()?.claim(wanted)? {
+        // One at a time, also where the wish is older than what came meanwhile.
+        let suspects = wanted.suspects && !self.held.values().any(|held| held.is_suspect);
+        if let Some(leased) = self.desk()?.claim(Wanted { suspects, ..wanted })? {
             // Where it is not new, the dispatcher's wish stands, and is asked again at once.
             self.begin_unit(leased);
             return Ok(());
@@ -298,15 +318,18 @@ impl Node {
             self.in_touch_since = now;
         }
         self.beat_at = now + self.place.lease / BEATS;
-        if standing.own.iter().any(|(unit, token)| self.held.get(unit) != Some(token)) {
+        if standing.own.iter().any(|(unit, token)| self.held.get(unit).is_none_or(|held| held.token != *token)) {
             let own = self.desk()?.held()?;
             self.take_up(own);
         }
         if standing.expired > 0 && self.may_reap() {
-            let buried = self.desk()?.reap()?;
+            let mut buried = Vec::new();
+            let reaped = self.desk()?.reap(&mut |number, result| buried.push((number, result)));
+            // Also where the server went away in the middle: they have their verdict.
             if !buried.is_empty() {
                 (self.say)(Said::Buried(buried));
             }
+            reaped?;
         }
         let others = standing.others.max(0) as u64;
         if self.others.replace(others) != Some(others) {

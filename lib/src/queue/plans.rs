@@ -66,15 +66,29 @@ fn prune_in(link: &Link, before_us: i64) -> Result<u64, ServerFault> {
                              AND expires_at >= now())",
         &[&before_us],
     )?;
-    // One by one: nobody waits for long.
+    let mut taken_out = 0;
+    // One by one, so that nobody waits for long; each whole, where nobody came meanwhile.
     for row in &rows {
         let plan: i64 = row.get(0);
-        link.change("DELETE FROM rpt_queue.plan WHERE plan = $1", &[&plan])?;
-        link.change("DELETE FROM rpt_queue.node WHERE plan = $1", &[&plan])?;
-        link.change("DELETE FROM rpt_queue.unit WHERE plan = $1", &[&plan])?;
-        link.change("DELETE FROM rpt_queue.verdict WHERE plan = $1", &[&plan])?;
+        let gone = link.query(
+            "WITH gone AS (
+                 DELETE FROM rpt_queue.plan WHERE plan = $1
+                     AND NOT EXISTS (SELECT 1 FROM rpt_queue.node WHERE node.plan = $1 AND left_at IS NULL
+                                     AND expires_at >= now())
+                 RETURNING plan
+             ), nodes AS (
+                 DELETE FROM rpt_queue.node USING gone WHERE node.plan = gone.plan RETURNING node.node
+             ), units AS (
+                 DELETE FROM rpt_queue.unit USING gone WHERE unit.plan = gone.plan RETURNING unit.unit
+             ), verdicts AS (
+                 DELETE FROM rpt_queue.verdict USING gone WHERE verdict.plan = gone.plan RETURNING verdict.test
+             )
+             SELECT plan FROM gone",
+            &[&plan],
+        )?;
+        taken_out += gone.len() as u64;
     }
-    Ok(rows.len() as u64)
+    Ok(taken_out)
 }
 
 impl Row for PlanRow {

@@ -19,6 +19,7 @@ CREATE TABLE rpt_queue.plan (
     round INT4 NOT NULL,
     tests INT4 NOT NULL,
     key TEXT NOT NULL,
+    kind TEXT NOT NULL,
     digest BYTEA NOT NULL,
     ids BYTEA NOT NULL,
     UNIQUE (key, round)

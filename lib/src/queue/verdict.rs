@@ -119,7 +119,8 @@ pub fn read(
                 if plan.is_alive {
                     quiet_since = Instant::now();
                 }
-                if plan.has_work && wanted.wait.is_some() && (plan.is_alive || patient) {
+                // How a node ended is part of it: it leaves after its last test.
+                if wanted.wait.is_some() && (plan.is_alive || plan.has_work && patient) {
                     waits(plan.decided, plan.tests);
                 } else {
                     return collect(wanted, &link, &plan, &mut see);

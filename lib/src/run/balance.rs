@@ -94,8 +94,8 @@ impl State<'_> {
             }
         }
         let waiting: usize = self.slots.iter().map(Slot::waiting).sum();
-        // Those that run alone wait until nobody else is left.
-        let more_may_come = self.waits_for_plan() && self.alone.is_empty();
+        // Those that run alone wait until nobody else is left, and a test that is run again needs a fresh one.
+        let more_may_come = self.waits_for_plan() && self.alone.is_empty() && !self.run.retries.is_waiting();
         let slot = &mut self.slots[index];
         if waiting == 0 && self.queue.is_empty() && !more_may_come || !self.run.host.is_shared() {
             slot.close();

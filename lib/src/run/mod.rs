@@ -63,7 +63,7 @@ use crate::record::CollectError;
 use crate::report::{Collecting, Report, View};
 use crate::server::{self, BriefItem, Collected, Protocol, Server};
 use crate::stream::{Form, OutputForm, Writer};
-use crate::tally::{Ending, Tally};
+use crate::tally::{Ending, Tally, exit_code};
 use crate::{outcome::Outcome, result};
 use again::Again;
 use attending::Attending;
@@ -404,6 +404,8 @@ impl<'a> Run<'a> {
         let spared = orphans::adopt(process.as_ref().map(server::Started::pid));
         let sharing = std::mem::take(&mut self.sharing);
         sharing.notes.iter().for_each(|note| sinks.report.note(note));
+        let events = crossbeam_channel::unbounded();
+        let queued = place.map(|place| place.start(&events.0));
         let total = self.options.care.total_from(began);
         let environment = match prepare::prepare(&sharing.setup, Path::new(&collected.rootdir), &interrupts, total) {
             Ok(environment) => environment,
@@ -418,7 +420,6 @@ impl<'a> Run<'a> {
             }
         };
         let retries = self.retries(&collected, items, &order, !ward.is_empty(), &mut sinks);
-        let events = crossbeam_channel::unbounded();
         forward(interrupts, events.0.clone());
         if let Some(daemon) = self.daemon.take() {
             listen_for_end(daemon, events.0.clone());
@@ -460,12 +461,12 @@ impl<'a> Run<'a> {
                 None => Host::Fork(writer),
             }
         };
+        let is_node = queued.is_some();
         let seen = events.1.clone();
-        let queued = place.map(|place| place.start(&events.0));
         let (mut outcomes, host) = dispatcher::run(Dispatcher {
             items,
             // What a node runs it is told by the plan.
-            order: if queued.is_some() { &[] } else { &order },
+            order: if is_node { &[] } else { &order },
             ties: sharing.ties,
             times: sharing.times,
             environment,
@@ -492,7 +493,9 @@ impl<'a> Run<'a> {
             Host::Spawn(_) | Host::Here { .. } => kept_writer,
         };
         if let Some(mut writer) = writer {
-            let ran = outcomes.queued.as_ref().map_or(&*order, |queued| &queued.ran);
+            // Of a plan only what this node ran.
+            let of_plan = outcomes.queued.as_ref().map(|queued| &*queued.ran);
+            let ran = of_plan.unwrap_or(if is_node { &[] } else { &order });
             let ran = if collected.holds_failures { ran } else { &[] };
             let ending = server::RunEnding {
                 exit_code: self.exit(&outcomes).code(),
@@ -523,9 +526,11 @@ impl<'a> Run<'a> {
                 }
             }
         }
-        let queued = outcomes.queued.take().map(|queued| (queued, self.exit(&outcomes)));
+        // What else was wrong here shows in the difference.
+        let of_tests = exit_code(&Ending::Complete, &outcomes.tally, 0, true);
+        let queued = outcomes.queued.take();
         let exit = self.finish(sinks, outcomes, began);
-        if let Some((queued, of_tests)) = queued {
+        if let Some(queued) = queued {
             let exit = exit.as_ref().map_or(Exit::Internal, |exit| *exit);
             if let Some(problem) = queued.leave(exit.code(), of_tests.code()) {
                 say(&format!("rpt-run: the queue does not know that this node ended: {}", one_line(&problem)));

@@ -12,6 +12,7 @@ use super::slot::Slot;
 use crate::outcome::Outcome;
 use crate::queue::{Completed, Leased, NodeHandle, Said, Wanted};
 use crate::record::TestResult;
+use crate::result::of_attempts;
 use crate::tally::Ending;
 
 /// A unit is asked for while a worker still has so much to do: what is leased earlier waits here while
@@ -180,7 +181,9 @@ impl State<'_> {
             None => Duration::ZERO,
             Some((item, since)) => {
                 let expected = self.run.times.get(item as usize).map(|time| Duration::from_micros(*time));
-                expected.unwrap_or(Duration::from_secs_f64(slot.mean())).saturating_sub(since.elapsed())
+                // Of a first test nothing is known: it may take long.
+                let by_others = || if slot.done.0 == 0 { Duration::MAX } else { Duration::from_secs_f64(slot.mean()) };
+                expected.unwrap_or_else(by_others).saturating_sub(since.elapsed())
             }
         };
         let open = self.slots.iter().filter(|slot| slot.status.is_none()).count();
@@ -205,7 +208,9 @@ impl State<'_> {
             }
             if self.interrupts > 1 {
                 // Whoever asks twice does not wait: the plan finds out by itself.
-                queued.units.clear();
+                self.tell_uncounted();
+                self.run.queued = None;
+                return true;
             }
         }
         (is_stopped || queued.over) && queued.units.is_empty()
@@ -220,7 +225,7 @@ impl State<'_> {
                 for (number, result) in verdicts {
                     let item = self.run.queued.as_ref().and_then(|queued| queued.items.get(number as usize)).copied();
                     if let Some(item) = item {
-                        let result = self.marked(item, result);
+                        // Quarantine is for tests that fail, not for those that take machines down.
                         self.publish(item, result);
                         self.count_failure();
                     }
@@ -307,12 +312,23 @@ impl State<'_> {
 
     /// The plan is out of reach for good: what ran here is told, and nothing more is begun.
     fn plan_lost(&mut self, reason: String) {
+        self.tell_uncounted();
+        self.stop(Ending::Broken { reason: format!("the queue: {reason}") });
+    }
+
+    /// Tells what ended here, whether the plan takes it or not.
+    fn tell_uncounted(&mut self) {
         let Some(queued) = &mut self.run.queued else { return };
         queued.over = true;
         // What still runs is told as it ends.
         queued.of_item.clear();
         let units = std::mem::take(&mut queued.units);
-        let results: Vec<(u32, TestResult)> = units.into_values().flat_map(|open| open.results).collect();
+        let last = |(item, mut attempts): (u32, Vec<TestResult>)| {
+            let last = attempts.pop()?;
+            Some((item, of_attempts(attempts, last)))
+        };
+        let ended = |open: Open| open.results.into_iter().chain(open.again.into_iter().filter_map(last));
+        let results: Vec<(u32, TestResult)> = units.into_values().flat_map(ended).collect();
         if !results.is_empty() {
             let tests = results.len();
             self.run.sinks.report.note(&format!("whether {tests} of the verdicts that follow count is not known"));
@@ -320,7 +336,6 @@ impl State<'_> {
         for (item, result) in results {
             self.publish(item, result);
         }
-        self.stop(Ending::Broken { reason: format!("the queue: {reason}") });
     }
 
     /// Keeps a result back until the plan has taken it. Returned where there is no plan to ask.

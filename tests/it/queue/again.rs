@@ -3,20 +3,11 @@
 
 use ::postgres::Client;
 
-use super::{Team, together};
+use super::{Team, WAITING, together};
 use crate::command::Running;
 use crate::postgres;
 use crate::process::poll;
 
-/// It waits for a file, beside others of its unit.
-const WAITING: &str = "\
-import os, time
-def test_waits():
-    open('began', 'w').close()
-    while not os.path.exists('go'): time.sleep(0.02)
-def test_a(): pass
-def test_b(): pass
-";
 const OTHER: &str = "def test_other(): pass\n";
 
 /// One node in the middle of a test, and the plan's tables.

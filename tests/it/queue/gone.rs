@@ -3,18 +3,8 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{Team, expected, together};
+use super::{Team, WAITING, expected, together};
 use crate::process::{living_pids, poll};
-
-/// Of two nodes the first holds a test that waits for a file, and the other tests are through.
-const WAITING: &str = "\
-import os, time
-def test_waits():
-    open('began', 'w').close()
-    while not os.path.exists('go'): time.sleep(0.02)
-def test_a(): pass
-def test_b(): pass
-";
 
 fn rpt_run(team: &Team, index: usize) -> Pid {
     let mut found = Vec::new();

@@ -1,6 +1,7 @@
 //! What a node says where it cannot take part.
 
 use super::{Team, together};
+use crate::postgres;
 use crate::project::Project;
 
 #[test]
@@ -17,6 +18,15 @@ fn other_tests_are_named() {
     team.nodes[1].assert_nothing_left();
     let verdict = team.verdict(&[]).assert_code(0).of_type("verdict").remove(0);
     assert_eq!(verdict["nodes"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn another_python_is_another_plan() {
+    let team = Team::new(1, &[("test_it.py", "def test_a(): pass\n")]);
+    team.node(0).run().assert_code(0);
+    let mut client = postgres::shared().client(postgres::name_of(&team.url));
+    client.batch_execute("UPDATE rpt_queue.plan SET kind = 'Python 2.7 on vms'").unwrap();
+    team.node(0).run().assert_code(4).assert_one_line(&["plan \"p\" is of Python 2.7 on vms, this is Python 3."]);
 }
 
 #[test]

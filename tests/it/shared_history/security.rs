@@ -18,8 +18,8 @@ fn as_user(url: &str, user: &str) -> String {
     url.replace("rpt@", &format!("{user}@"))
 }
 
-#[test]
-fn each_role_does_what_it_may_and_no_more() {
+/// A server with a database for these roles, and somebody in each of them.
+fn server_with_roles() -> (Server, String) {
     let server = Server::new();
     let url = server.database();
     let mut superuser = server.client(postgres::name_of(&url));
@@ -32,6 +32,12 @@ fn each_role_does_what_it_may_and_no_more() {
              ALTER ROLE keeper SET role = rpt_owner;",
         )
         .unwrap();
+    (server, url)
+}
+
+#[test]
+fn each_role_does_what_it_may_and_no_more() {
+    let (server, url) = server_with_roles();
     let of = |user: &str| History { server: Some(as_user(&url, user)), ..History::new() };
     let (ann, ci, keeper) = (of("ann"), of("ci"), of("keeper"));
     let run = stream(1, &[("t.py::a", "passed", 1.0, None), ("t.py::b", "failed", 1.0, Some("boom"))]);
@@ -60,18 +66,7 @@ fn each_role_does_what_it_may_and_no_more() {
 
 #[test]
 fn a_machine_runs_a_plan_with_the_rights_of_its_role() {
-    let server = Server::new();
-    let url = server.database();
-    let mut superuser = server.client(postgres::name_of(&url));
-    superuser.batch_execute(ROLES).unwrap();
-    superuser
-        .batch_execute(
-            "CREATE ROLE ann LOGIN IN ROLE rpt_reader;
-             CREATE ROLE ci LOGIN IN ROLE rpt_recorder;
-             CREATE ROLE keeper LOGIN IN ROLE rpt_owner;
-             ALTER ROLE keeper SET role = rpt_owner;",
-        )
-        .unwrap();
+    let (server, url) = server_with_roles();
     let project = Project::with_test("def test_a(): pass\ndef test_b(): assert 0\n");
     let as_node = |user: &str| {
         let url = as_user(&url, user);
