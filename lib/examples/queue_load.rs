@@ -55,7 +55,7 @@ fn main() {
                         let (say, hear) = channel();
                         let handle = NodeHandle::start(joined, PATIENCE, move |said| say.send(said).is_ok());
                         work(&handle, &hear, listing, times, &sender);
-                        drop(handle.leave(0, 0));
+                        drop(handle.leave(0, 0).recv());
                     }
                     Err(error) => println!("{error}"),
                 }

@@ -189,6 +189,14 @@ def test_noted(n):
 }
 
 #[test]
+fn interpreters_of_their_own_share_a_plan() {
+    let team = Team::new(2, &[("test_mixed.py", MIXED), ("test_other.py", "def test_one(): pass\n")]);
+    let outputs = team.run_all(&["-n", "2", "--exec", "spawn"]);
+    assert_eq!(together(&outputs).len(), 44);
+    assert_eq!(team.verdict(&[]).assert_code(1).of_type("verdict")[0]["complete"], true);
+}
+
+#[test]
 fn a_failed_test_is_run_again_by_another_node() {
     // It fails wherever it is run first.
     let suite = "\

@@ -58,22 +58,13 @@ pub fn join(asked: &Asked, pieces: &dyn Fn(&HashSet<u32>) -> Vec<Piece>) -> Resu
         return Err(fault(ServerFault::Content("its tables are gone".to_string())));
     };
     let (round, is_first) = enter(asked, &link, pieces)?;
-    let rows = link.query(
-        "SELECT plan, digest, kind FROM rpt_queue.plan WHERE key = $1 AND round = $2",
-        &[&asked.key.key, &round],
-    );
+    let rows = link.query("SELECT plan FROM rpt_queue.plan WHERE key = $1 AND round = $2", &[&asked.key.key, &round]);
     let rows = rows.map_err(fault)?;
     let Some(row) = rows.first() else {
         return Err(fault(ServerFault::Content("the plan was taken out".to_string())));
     };
-    let (plan, digest, kind): (i64, &[u8], &str) = (row.get(0), row.get(1), row.get(2));
-    if kind != asked.kind {
-        let (key, here, there) = (asked.key.key.clone(), asked.kind.to_string(), kind.to_string());
-        return Err(QueueError::OtherKind { key, here, there });
-    }
-    if digest != asked.listing.digest() {
-        return Err(other_tests(asked, &link, plan)?);
-    }
+    let plan: i64 = row.get(0);
+    refuse_another(asked, &link, plan)?;
     let rows = link.query(
         "INSERT INTO rpt_queue.node (plan, name, expires_at)
          VALUES ($1, $2, now() + $3::int8 * INTERVAL '1 millisecond')
@@ -156,11 +147,9 @@ fn make(
 ) -> Result<bool, QueueError> {
     let fault = |reason| QueueError::Server { server: asked.url.clone(), reason };
     if let Some(from) = from {
-        // Numbers of another round mean the same tests only where it holds the same.
-        let rows = link.query("SELECT digest FROM rpt_queue.plan WHERE plan = $1", &[&from]).map_err(fault)?;
-        if rows.first().is_some_and(|row| row.get::<_, &[u8]>(0) != asked.listing.digest()) {
-            return Err(other_tests(asked, link, from)?);
-        }
+        // Its verdicts are taken over: numbers mean the same tests only where it holds the same, and another
+        // Python's pass is none.
+        refuse_another(asked, link, from)?;
     }
     let ids = asked.listing.packed().map_err(|error| fault(ServerFault::Setting(error.to_string())))?;
     if ids.len() > MAX_BYTES {
@@ -223,11 +212,21 @@ fn failures() -> Vec<i16> {
     [Outcome::Failed, Outcome::Error, Outcome::NotRun].map(|outcome| i16::from(outcome.code())).to_vec()
 }
 
-/// What the plan and this node do not have in common.
-fn other_tests(asked: &Asked, link: &Link, plan: i64) -> Result<QueueError, QueueError> {
-    let listing = read_listing(asked.url, link, plan)?;
-    let (only_here, only_there) = asked.listing.differences(&listing);
-    Ok(QueueError::OtherTests { key: asked.key.key.clone(), only_here, only_there })
+/// A plan of other tests, or of another kind of machine, is not this node's.
+fn refuse_another(asked: &Asked, link: &Link, plan: i64) -> Result<(), QueueError> {
+    let rows = link.query("SELECT digest, kind FROM rpt_queue.plan WHERE plan = $1", &[&plan]);
+    let rows = rows.map_err(|reason| QueueError::Server { server: asked.url.clone(), reason })?;
+    let Some(row) = rows.first() else { return Ok(()) };
+    let (digest, kind): (&[u8], &str) = (row.get(0), row.get(1));
+    let key = asked.key.key.clone();
+    if kind != asked.kind {
+        return Err(QueueError::OtherKind { key, here: asked.kind.to_string(), there: kind.to_string() });
+    }
+    if digest != asked.listing.digest() {
+        let (only_here, only_there) = asked.listing.differences(&read_listing(asked.url, link, plan)?);
+        return Err(QueueError::OtherTests { key, only_here, only_there });
+    }
+    Ok(())
 }
 
 /// The tests of a plan.

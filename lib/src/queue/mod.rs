@@ -27,7 +27,7 @@ use thiserror::Error;
 pub use self::cut::Piece;
 pub use self::join::{Asked, Joined, join};
 pub use self::lease::{Completed, Leased, Wanted};
-pub use self::node::{Left, NodeHandle, Said};
+pub use self::node::{NodeHandle, Said};
 pub use self::schema::migrate;
 use crate::location::ServerUrl;
 use crate::postgres::ServerFault;

@@ -55,18 +55,9 @@ enum Order {
     Leave { exit_code: u8, of_tests: u8, told: Sender<Option<String>> },
 }
 
-/// How a node left.
-#[derive(Debug)]
-pub struct Left {
-    /// What went wrong with it.
-    pub problem: Option<String>,
-}
-
 /// A node's thread, to whoever runs the tests.
 pub struct NodeHandle {
     orders: Sender<Order>,
-    /// Numbers of the plan's tests that no node runs any more, where this one joined.
-    pub decided: u64,
 }
 
 impl NodeHandle {
@@ -74,7 +65,6 @@ impl NodeHandle {
     /// long a server is tried that is away.
     pub fn start(joined: Joined, patience: Duration, say: impl FnMut(Said) -> bool + Send + 'static) -> NodeHandle {
         let (orders, receiver) = unbounded();
-        let decided = joined.decided;
         let node = Node {
             url: joined.desk.url.clone(),
             place: joined.desk.place.clone(),
@@ -95,7 +85,7 @@ impl NodeHandle {
             in_touch_since: Instant::now(),
         };
         std::thread::spawn(move || node.run());
-        NodeHandle { orders, decided }
+        NodeHandle { orders }
     }
 
     /// Asks for a unit: it is said once there is one.
@@ -110,10 +100,11 @@ impl NodeHandle {
     }
 
     /// Gives back what is left and ends the node's part. `of_tests`: the exit code that its tests mean.
-    pub fn leave(&self, exit_code: u8, of_tests: u8) -> Left {
+    /// The one answer says what went wrong, if anything did; there is none of a node that had given up.
+    pub fn leave(&self, exit_code: u8, of_tests: u8) -> Receiver<Option<String>> {
         let (told, hear) = unbounded();
         let _ = self.orders.send(Order::Leave { exit_code, of_tests, told });
-        Left { problem: hear.recv().unwrap_or_else(|_| Some("the node had given up".to_string())) }
+        hear
     }
 }
 

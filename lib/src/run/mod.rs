@@ -532,7 +532,7 @@ impl<'a> Run<'a> {
         let exit = self.finish(sinks, outcomes, began);
         if let Some(queued) = queued {
             let exit = exit.as_ref().map_or(Exit::Internal, |exit| *exit);
-            if let Some(problem) = queued.leave(exit.code(), of_tests.code()) {
+            if let Some(problem) = queued.leave(exit.code(), of_tests.code(), &seen) {
                 say(&format!("rpt-run: the queue does not know that this node ended: {}", one_line(&problem)));
             }
         }

@@ -5,10 +5,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use crossbeam_channel::{Receiver, select};
+
 use super::dispatcher::{Dispatcher, State};
+use super::event::Event;
 use super::plan::Unit;
 use super::retry::Retries;
 use super::slot::Slot;
+use crate::cli::{one_line, say};
 use crate::outcome::Outcome;
 use crate::queue::{Completed, Leased, NodeHandle, Said, Wanted};
 use crate::record::TestResult;
@@ -76,9 +80,21 @@ impl Queued {
         }
     }
 
-    /// Ends the node's part. What went wrong with that is returned.
-    pub(super) fn leave(&self, exit_code: u8, of_tests: u8) -> Option<String> {
-        self.node.leave(exit_code, of_tests).problem
+    /// Ends the node's part. While the server is away that takes time: it is said, and nobody who asks
+    /// to stop has to wait. What went wrong is returned.
+    pub(super) fn leave(self, exit_code: u8, of_tests: u8, events: &Receiver<Event>) -> Option<String> {
+        let left = self.node.leave(exit_code, of_tests);
+        loop {
+            select! {
+                recv(left) -> problem => return problem.unwrap_or_else(|_| Some("it had given up".to_string())),
+                recv(events) -> event => match event {
+                    Ok(Event::Interrupted(interrupted)) => return Some(interrupted.to_string()),
+                    Ok(Event::Plan(Said::Away(reason))) => say(&format!("rpt-run: the queue is away, it is tried again: {}", one_line(&reason))),
+                    Ok(_) => {}
+                    Err(_) => return left.recv().unwrap_or_else(|_| Some("it had given up".to_string())),
+                },
+            }
+        }
     }
 
     /// What was seen of tests that are given back goes with them.
@@ -267,6 +283,10 @@ impl State<'_> {
         };
         queued.units.insert(unit, open);
         if is_stopped {
+            // Given back as it came, with what others saw of it.
+            let item = items.first().filter(|_| !earlier.is_empty());
+            let again = item.map(|&item| (item, earlier));
+            queued.units.entry(unit).and_modify(|open| open.again.extend(again));
             queued.hand_in(unit);
             return;
         }

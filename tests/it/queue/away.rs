@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
+
 use super::{MIXED, Team, together};
 use crate::command::Running;
 use crate::postgres::{self, Server, Wire};
@@ -127,4 +129,39 @@ fn plans_beside_each_other_do_not_meet() {
         assert!(names.len() == 2 && names.iter().all(|name| name.starts_with(plan)), "{verdict}");
         assert_eq!((&verdict["total"], &verdict["complete"]), (&43.into(), &true.into()));
     }
+}
+
+#[test]
+fn whoever_asks_twice_does_not_wait_for_a_server_that_is_away() {
+    let url = postgres::database();
+    let wire = Wire::to(postgres::shared());
+    let team = team(postgres::shared().url(postgres::name_of(&url), wire.folder()), &WAIT[..1]);
+    let node = team.node(0).args(["-n", "1", "--queue-patience", "600"]).start();
+    assert!(poll(|| team.nodes[0].path().join("began-test_a.py").exists()));
+    wire.cut();
+    node.wait_for_said("the queue is away, it is tried again");
+    node.signal(Signal::SIGINT);
+    node.wait_for_said("interrupted");
+    node.signal(Signal::SIGINT);
+    node.finish().assert_code(2);
+    team.nodes[0].assert_no_process_left();
+}
+
+#[test]
+fn whoever_asks_does_not_wait_for_a_node_that_cannot_leave() {
+    let url = postgres::database();
+    let wire = Wire::to(postgres::shared());
+    // The last thing before the node leaves: the server is gone by then.
+    let conftest = "import os, time\ndef pytest_unconfigure(config):\n    if not hasattr(config, 'workerinput'):\n        open(os.environ['RPT_IT_SHARED'] + '/ends', 'w').close()\n        while not os.path.exists(os.environ['RPT_IT_SHARED'] + '/go'): time.sleep(0.02)\n";
+    let files = [("test_it.py", "def test_a(): pass\n"), ("conftest.py", conftest)];
+    let team = team(postgres::shared().url(postgres::name_of(&url), wire.folder()), &files);
+    let node = team.node(0).args(["-n", "1", "--queue-patience", "600"]).start();
+    assert!(poll(|| team.nodes[0].path().join("ends").exists()));
+    wire.cut();
+    team.nodes[0].write("go", "");
+    node.wait_for_said("the queue is away, it is tried again");
+    node.signal(Signal::SIGINT);
+    let output = node.finish();
+    assert_eq!(output.assert_code(0).results().len(), 1);
+    assert!(output.stderr().contains("the queue does not know that this node ended"), "{output:#?}");
 }

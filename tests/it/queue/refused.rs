@@ -26,7 +26,12 @@ fn another_python_is_another_plan() {
     team.node(0).run().assert_code(0);
     let mut client = postgres::shared().client(postgres::name_of(&team.url));
     client.batch_execute("UPDATE rpt_queue.plan SET kind = 'Python 2.7 on vms'").unwrap();
-    team.node(0).run().assert_code(4).assert_one_line(&["plan \"p\" is of Python 2.7 on vms, this is Python 3."]);
+    let refused = ["plan \"p\" is of Python 2.7 on vms, this is Python 3."];
+    team.node(0).run().assert_code(4).assert_one_line(&refused);
+    // What it left is not taken over either.
+    client.batch_execute("UPDATE rpt_queue.verdict SET outcome = 1").unwrap();
+    team.node(0).arg("--resume").run().assert_code(4).assert_one_line(&refused);
+    assert_eq!(client.query("SELECT 1 FROM rpt_queue.plan", &[]).unwrap().len(), 1);
 }
 
 #[test]
