@@ -152,7 +152,7 @@ fn whoever_asks_does_not_wait_for_a_node_that_cannot_leave() {
     let url = postgres::database();
     let wire = Wire::to(postgres::shared());
     // The last thing before the node leaves: the server is gone by then.
-    let conftest = "import os, time\ndef pytest_unconfigure(config):\n    if not hasattr(config, 'workerinput'):\n        open(os.environ['RPT_IT_SHARED'] + '/ends', 'w').close()\n        while not os.path.exists(os.environ['RPT_IT_SHARED'] + '/go'): time.sleep(0.02)\n";
+    let conftest = "import os, time\ndef pytest_terminal_summary():\n    open(os.environ['RPT_IT_SHARED'] + '/ends', 'w').close()\n    while not os.path.exists(os.environ['RPT_IT_SHARED'] + '/go'): time.sleep(0.02)\n";
     let files = [("test_it.py", "def test_a(): pass\n"), ("conftest.py", conftest)];
     let team = team(postgres::shared().url(postgres::name_of(&url), wire.folder()), &files);
     let node = team.node(0).args(["-n", "1", "--queue-patience", "600"]).start();
