@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from rpt_shim import base, identity, surroundings, wire
+from rpt_shim import base, identity, orphans, surroundings, wire
 from rpt_shim.dependencies import Dependencies, OnlyFiles
 from rpt_shim.server import Server
 
@@ -62,6 +62,11 @@ def main(control_socket: socket.socket, settings: dict[str, Any]) -> int:
         server.end_orphans()
         sys.stdout.flush()
         sys.stderr.flush()
+        if server.forked and server.worker is not None and server.resident is None and not orphans.children():
+            # Nothing is left to be heard of it or found below it: nobody need wait until the system
+            # has taken the memory of a whole suite apart.
+            server.worker.results.send("gone", code)
+            os.closerange(0, 256)
         if server.apart and server.last_client is not None:
             # Everything is done, and whoever forked this process sees its end: the client need
             # not wait until the system has taken the memory of a whole suite apart.

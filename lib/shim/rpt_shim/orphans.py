@@ -41,13 +41,15 @@ def _prctl(option: int, value: int) -> bool:
         return False
 
 
-def children() -> set[int]:
-    """This process's children, ended ones that nobody waited for included. Linux only."""
+def children(pid: int | None = None) -> set[int]:
+    """A process's children, this one's where none is named, ended ones that nobody waited for included.
+    Linux only."""
+    tasks = f"/proc/{'self' if pid is None else pid}/task"
     found: set[int] = set()
     with contextlib.suppress(OSError):
-        for task in os.listdir("/proc/self/task"):
-            with contextlib.suppress(OSError), open(f"/proc/self/task/{task}/children") as file:
-                found.update(int(pid) for pid in file.read().split())
+        for task in os.listdir(tasks):
+            with contextlib.suppress(OSError), open(f"{tasks}/{task}/children") as file:
+                found.update(int(child) for child in file.read().split())
     return found
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import pytest
 
 from rpt_shim import cache, inventory, sharing, wire
-from rpt_shim.renewed import Replaced
+from rpt_shim.renewed import Doubt, Replaced, Runs
 from rpt_shim.voices import Voices
 
 
@@ -16,6 +16,8 @@ class Prepared:
 
     def __init__(self, session: pytest.Session, own_sockets: Iterable[int]) -> None:
         self._briefs = [wire.encode(inventory.brief(item)) for item in session.items]
+        #: Where the tests of a file stand.
+        self.runs = Runs(session.items)
         #: The messages that describe all items.
         self.items = list(messages(self._briefs))
         #: Shared fixtures and who uses them.
@@ -25,6 +27,12 @@ class Prepared:
         #: Whether a collection of garbage could be heard.
         self.voices = Voices(session.config, own_sockets)
 
+    def of_files(self, files: list[str]) -> Iterator[bytes]:
+        """The messages that describe the items of these files, each with the number of its first."""
+        for start, stop in self.runs.of(set(files)):
+            yield message(self._briefs[start:stop], start)
+        yield message([])
+
     def takes_in(self, session: pytest.Session, replaced: list[Replaced]) -> None:
         """Some files were collected again."""
         gone: set[str] = set()
@@ -33,6 +41,8 @@ class Prepared:
             self._briefs[start:stop] = [wire.encode(inventory.brief(item)) for item in items]
             gone.update(item.nodeid for item in before)
             come.update(item.nodeid for item in items)
+        if not len(self._briefs) == len(session.items) == self.runs.count():
+            raise Doubt("its tests are not where they are looked for")
         self.items = list(messages(self._briefs))
         self.shared = sharing.used(session, [])[0]
         if gone != come:
@@ -44,5 +54,11 @@ class Prepared:
 def messages(described: list[bytes]) -> Iterator[bytes]:
     """Messages with these items, each encoded already, and the one that ends them."""
     for start in range(0, len(described), inventory.CHUNK):
-        yield b'{"type":"items","items":[%s]}' % b",".join(described[start : start + inventory.CHUNK])
-    yield b'{"type":"items","items":[]}'
+        yield message(described[start : start + inventory.CHUNK])
+    yield message([])
+
+
+def message(described: list[bytes], start: int | None = None) -> bytes:
+    """With the number of the first, where it does not follow what was said before."""
+    place = b"" if start is None else b'"start":%d,' % start
+    return b'{"type":"items",%s"items":[%s]}' % (place, b",".join(described))

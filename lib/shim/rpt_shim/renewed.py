@@ -12,17 +12,19 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import inspect
+import itertools
 import linecache
 import os
 import sys
 import types
+from collections.abc import Container
 from typing import Any
 
 import pytest
 from _pytest.assertion import rewrite
 from _pytest.warnings import catch_warnings_for_item
 
-from rpt_shim import shortcuts
+from rpt_shim import inventory, shortcuts, wire
 from rpt_shim.dependencies import is_shared
 from rpt_shim.findings import Findings
 
@@ -34,18 +36,47 @@ class Doubt(Exception):
     """Why the session is of no use any more."""
 
 
-def renew(findings: Findings, session: pytest.Session, paths: list[str]) -> list[Replaced]:
+class Runs:
+    """Where the tests of a file stand among all: to look at each item of a large suite takes longer
+    than to collect a file."""
+
+    def __init__(self, items: list[pytest.Item]) -> None:
+        #: Neighbours of one file: the file as in their ids, and how many.
+        self.runs: list[tuple[str, int]] = []
+        files = (inventory.node_id(item).split("::", 1)[0] for item in items)
+        self.runs.extend((file, len(list(same))) for file, same in itertools.groupby(files))
+
+    def of(self, files: Container[str]) -> list[tuple[int, int]]:
+        """Where each run of these files begins and ends."""
+        found, start = [], 0
+        for file, count in self.runs:
+            if file in files:
+                found.append((start, start + count))
+            start += count
+        return found
+
+    def count(self) -> int:
+        """How many tests there are."""
+        return sum(count for _, count in self.runs)
+
+    def takes_in(self, file: str, count: int) -> None:
+        """There are so many of a file of which there is one run."""
+        self.runs = [(known, count if known == file else before) for known, before in self.runs]
+
+
+def renew(findings: Findings, session: pytest.Session, runs: Runs, paths: list[str]) -> list[Replaced]:
     """Collects these files again, in their order."""
     told = findings.counted()
-    replaced = [_renew(findings, session, path) for path in paths]
+    replaced = [_renew(findings, session, runs, path) for path in paths]
     if findings.counted() != told:
         raise Doubt("pytest has something to tell of it")
     session.testscollected = len(session.items)
     return replaced
 
 
-def _renew(findings: Findings, session: pytest.Session, path: str) -> Replaced:
-    old, start, stop = _place(session, path)
+def _renew(findings: Findings, session: pytest.Session, runs: Runs, path: str) -> Replaced:
+    file = wire.text(os.path.relpath(path, session.config.rootpath)).replace(os.sep, "/")
+    old, start, stop = _place(session, runs.of((file,)), path)
     if any(warning["file_path"] == path and warning["when"] == "collect" for warning in findings.warnings):
         raise Doubt("pytest has warned of it")
     reports, of_before = findings.reports, len(findings.reports)
@@ -60,18 +91,19 @@ def _renew(findings: Findings, session: pytest.Session, path: str) -> Replaced:
         raise Doubt("it has no tests, or its parameters order tests of other files")
     before = session.items[start:stop]
     session.items[start:stop] = items
+    runs.takes_in(file, len(items))
     return start, stop, before, items
 
 
-def _place(session: pytest.Session, path: str) -> tuple[pytest.Module, int, int]:
-    numbers = [number for number, item in enumerate(session.items) if str(item.path) == path]
-    modules = {session.items[number].getparent(pytest.Module) for number in numbers}
+def _place(session: pytest.Session, runs: list[tuple[int, int]], path: str) -> tuple[pytest.Module, int, int]:
+    if len(runs) != 1:
+        raise Doubt("its tests do not stand together")
+    items = session.items[slice(*runs[0])]
+    modules = {item.getparent(pytest.Module) for item in items}
     module = modules.pop() if len(modules) == 1 else None
     if type(module) is not pytest.Module or str(module.path) != path or module.parent is None:
         raise Doubt("its tests are not those of one module")
-    if numbers[-1] - numbers[0] + 1 != len(numbers):
-        raise Doubt("its tests do not stand together")
-    return module, numbers[0], numbers[-1] + 1
+    return module, *runs[0]
 
 
 def _collect(session: pytest.Session, old: pytest.Module) -> tuple[pytest.Module, list[pytest.Item]]:

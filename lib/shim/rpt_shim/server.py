@@ -96,6 +96,8 @@ class Server:
         self.spare: spare.Spare | None = None
         #: None was made since somebody came.
         self.lacks_spare = False
+        #: It is likely that somebody waits for what was collected again just now.
+        self.is_awaited = False
         #: Garbage is left of what was collected again.
         self.is_untidy = False
         self.seen: dict[str, tuple[int, int]] = {}
@@ -345,7 +347,7 @@ class Server:
         assert self.control is not None
         operation = request["op"]
         if operation == "items":
-            self._send_items(session, full=request["full"], located=request["located"])
+            self._send_items(session, request["full"], request["located"], request["files"])
         elif operation == "fork":
             return self._fork(session, request, fds)
         elif operation == "collect":
@@ -372,6 +374,8 @@ class Server:
             self._send_dependencies(session)
         elif operation == "selectors":
             self.control.send({"selectors": self.describer.selectors, "is_tied": self.describer.is_tied})
+            # Who keeps it has all that it asks for then.
+            self.is_awaited = self.greeting is not None
         elif operation == "stay":
             self._listen(session.config, request["socket"])
             staying.begin(self, session)
@@ -389,11 +393,12 @@ class Server:
             self.control.send({"type": "refused", "message": f"unknown request {operation}"})
         return False
 
-    def _send_items(self, session: pytest.Session, full: bool, located: bool) -> None:
+    def _send_items(self, session: pytest.Session, full: bool, located: bool, files: list[str] | None) -> None:
+        """Of these files alone, where that is known without a look at all items."""
         assert self.control is not None
         describe = self.describer.full if full else self.describer.located if located else inventory.brief
         if self.prepared is not None and not full and not located:
-            payloads: Iterable[bytes] = self.prepared.items
+            payloads: Iterable[bytes] = self.prepared.items if files is None else self.prepared.of_files(files)
         else:
             payloads = self._chunks(session.items, describe)
         for payload in payloads:
@@ -543,8 +548,15 @@ class Server:
 
     def end_orphans(self) -> None:
         """Whatever tests started ends with the server, whoever its parent was."""
-        if not self.forked:
-            orphans.end(self.spared)
+        if self.forked:
+            return
+        ending = set()
+        if self.apart and self.children:
+            # They were killed, if they did not end by themselves. Where nothing is below one, nothing comes
+            # of it that would have to be ended, and whoever adopts it waits for it.
+            self.children.kill()
+            ending = {pid for pid in self.children.pids() if not orphans.children(pid)}
+        orphans.end(self.spared | ending)
 
     # While nobody is connected
 

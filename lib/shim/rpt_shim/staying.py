@@ -41,7 +41,7 @@ def next_chore(server: Server, idle_since: float) -> float | None:
         # Who keeps it is gone, or it serves nobody any more.
         return None
     if server.lacks_spare:
-        return idle_since + PAUSE
+        return idle_since + (0.0 if server.is_awaited else PAUSE)
     return idle_since + QUIET if server.is_untidy else None
 
 
@@ -59,7 +59,7 @@ def do_chore(server: Server, session: pytest.Session) -> bool:
 def _make_spare(server: Server, session: pytest.Session) -> bool:
     """Forks for the next client, and there for its first worker. One that ends before somebody comes
     is not made again: the next would end as well."""
-    server.lacks_spare = False
+    server.lacks_spare = server.is_awaited = False
     made = spare.fork(server.children)
     if isinstance(made, spare.Spare):
         server.spare = made
@@ -94,7 +94,7 @@ def serve_apart(server: Server, session: pytest.Session, connection: socket.sock
 def _part(server: Server) -> None:
     """In a fork that is to serve one client, and ends with it."""
     server.apart = True
-    server.is_untidy = False
+    server.is_untidy = server.is_awaited = False
     os.setpgid(0, 0)
     assert server.listener is not None
     if server.control is not None:
@@ -129,7 +129,7 @@ def renew(server: Server, session: pytest.Session, request: dict[str, Any]) -> N
     surroundings.die_with(server.control.fileno(), whole_group=True)
     try:
         server.dependencies.looks_at_part(request["since"])
-        replaced = renewed.renew(server.findings, session, request["files"])
+        replaced = renewed.renew(server.findings, session, server.prepared.runs, request["files"])
         server.dependencies.stop()
         server.renewed = [item for _, _, _, items in replaced for item in items]
         server.describer = inventory.Describer()

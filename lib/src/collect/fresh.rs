@@ -3,6 +3,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use anyhow::Context as _;
@@ -224,20 +225,20 @@ fn keep(
     }
 }
 
-/// A collection as it is kept.
+/// A collection as it is kept. A copy shares the tests.
 #[derive(Clone)]
 pub(super) struct Snapshot {
     pub head: Head,
     /// JSON Lines.
-    pub records: Vec<u8>,
-    pub selectors: Selectors,
+    pub records: Arc<Vec<u8>>,
+    pub selectors: Arc<Selectors>,
 }
 
 impl Snapshot {
     /// The same whose head says what the tests are.
     pub(super) fn sealed(mut self) -> anyhow::Result<Snapshot> {
         self.head.records = sealed(&self.records);
-        self.head.selectors = sealed(&serde_json::to_vec(&self.selectors)?);
+        self.head.selectors = sealed(&serde_json::to_vec(&*self.selectors)?);
         Ok(self)
     }
 
@@ -250,7 +251,7 @@ impl Snapshot {
             let head = Head { records: sealed(b""), selectors: sealed(b""), ..head.clone() };
             return store::write(rootdir, &head, key, b"", b"");
         }
-        store::write(rootdir, head, key, records, &serde_json::to_vec(selectors)?)
+        store::write(rootdir, head, key, records, &serde_json::to_vec(&**selectors)?)
     }
 }
 
@@ -300,7 +301,7 @@ pub(super) fn snapshot_of(
         records: sealed(&records),
         selectors: sealed(&serde_json::to_vec(&found.selectors)?),
     };
-    Ok(Snapshot { head, records, selectors: found.selectors })
+    Ok(Snapshot { head, records: Arc::new(records), selectors: Arc::new(found.selectors) })
 }
 
 /// How far a collection may be trusted, given the one before it.

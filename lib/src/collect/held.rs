@@ -2,6 +2,7 @@
 //! holds, and selects from it; writes nothing to stdout.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -106,7 +107,8 @@ impl Inventory {
             merged(question, &part, before, &found, &watched, captured).map_err(|why| anyhow::anyhow!("{why}"))?;
         ensure!(head.node_count == server.collected.count as u64, "the server has other tests");
         let head = Head { last: last(&part, began), ..head };
-        let snapshot = Snapshot { head, records: merged.built.records, selectors: merged.selectors };
+        let snapshot =
+            Snapshot { head, records: Arc::new(merged.built.records), selectors: Arc::new(merged.selectors) };
         Ok(Inventory::of(question, snapshot, writing))
     }
 

@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::filtered;
@@ -34,9 +35,9 @@ pub(super) struct Part {
     /// The files, relative to rootdir.
     pub files: Vec<String>,
     /// The records of the last collection.
-    pub records: Vec<u8>,
+    pub records: Arc<Vec<u8>>,
     /// Its selectors.
-    pub selectors: Selectors,
+    pub selectors: Arc<Selectors>,
 }
 
 /// What is known of the last collection when another one begins.
@@ -94,6 +95,7 @@ pub(super) fn look(question: &Question, force: bool) -> anyhow::Result<Finding> 
     if let Some(files) = files
         && let Some((records, selectors)) = stored.records().zip(stored.selectors())
     {
+        let (records, selectors) = (Arc::new(records), Arc::new(selectors));
         return Ok(Finding::Part(Part { known, files, records, selectors }));
     }
     Ok(Finding::Collect(known))

@@ -58,7 +58,7 @@ pub use head::{Circumstances, RunHead};
 pub use ingest::{IngestError, Ingested, IngestedRun, Tee, record_stream};
 pub use recorder::{Finished, Kept, Recorder};
 pub use runs::Run;
-pub use store::Store;
+pub use store::{HeldOpen, Store};
 pub use summaries::read_summaries;
 pub use trail::{Step, Trail};
 

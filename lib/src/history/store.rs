@@ -13,6 +13,21 @@ use crate::location::Location;
 /// it is alone.
 const TRIES: usize = 4;
 
+/// A store in a file that is held open while somebody else writes to it. Dropped it is closed, which
+/// may take as long as the disk needs.
+#[derive(Debug)]
+pub struct HeldOpen {
+    _connection: rusqlite::Connection,
+}
+
+impl HeldOpen {
+    /// Holds the store open, where there is one in a file; whoever writes to it then need not
+    /// wait for the disk when it closes the store.
+    pub fn of(location: &Location) -> Option<HeldOpen> {
+        Some(HeldOpen { _connection: Sqlite::hold_open(location.file()?)? })
+    }
+}
+
 /// An open store.
 pub struct Store {
     pub(super) tables: Box<dyn Tables>,

@@ -4,7 +4,7 @@ use sha2::{Digest, Sha256};
 
 use crate::record::Test;
 
-/// Digests tests one after another.
+/// Digests the tests of one file that follow each other.
 ///
 /// Canonical form, per test in order: node_id, file_path, lineno in decimal
 /// (empty if unknown), name, class_name (empty if none), each mark's name, then
@@ -12,9 +12,9 @@ use crate::record::Test;
 /// in bytes as u64 little-endian and its UTF-8 bytes; the marks are preceded by
 /// their number as u64 little-endian.
 #[derive(Default)]
-pub struct InventoryHasher(Sha256);
+pub struct TestsHasher(Sha256);
 
-impl InventoryHasher {
+impl TestsHasher {
     /// Takes in the next test.
     pub fn push(&mut self, test: &Test) {
         self.push_at(test, test.lineno);
@@ -40,14 +40,54 @@ impl InventoryHasher {
         self.field(test.group.as_deref().unwrap_or_default());
     }
 
-    /// `sha256:` and 64 hex digits.
+    /// 64 hex digits.
     pub fn finish(self) -> String {
-        format!("sha256:{}", hex(&self.0.finalize()))
+        hex(&self.0.finalize())
     }
 
     fn field(&mut self, text: &str) {
         self.0.update((text.len() as u64).to_le_bytes());
         self.0.update(text.as_bytes());
+    }
+}
+
+/// Digests tests one after another: sha256 over the digits of each [`TestsHasher`], of which
+/// there is one for each run of tests of one file. What is known of a file that did not change
+/// stands for its tests.
+#[derive(Default)]
+pub struct InventoryHasher {
+    closed: Sha256,
+    /// The file of the last test, and its tests so far.
+    open: Option<(String, TestsHasher)>,
+}
+
+impl InventoryHasher {
+    /// Takes in the next test.
+    pub fn push(&mut self, test: &Test) {
+        if self.open.as_ref().is_none_or(|(file, _)| *file != test.file_path) {
+            self.close();
+        }
+        let (_, tests) = self.open.get_or_insert_with(|| (test.file_path.clone(), TestsHasher::default()));
+        tests.push(test);
+    }
+
+    /// Takes in the next tests of one file, all that follow each other there, by what their
+    /// [`TestsHasher`] gave.
+    pub fn push_digest(&mut self, digest: &str) {
+        self.close();
+        self.closed.update(digest.as_bytes());
+    }
+
+    fn close(&mut self) {
+        if let Some((_, tests)) = self.open.take() {
+            self.closed.update(tests.finish().as_bytes());
+        }
+    }
+
+    /// `sha256:` and 64 hex digits.
+    pub fn finish(mut self) -> String {
+        self.close();
+        format!("sha256:{}", hex(&self.closed.finalize()))
     }
 }
 
@@ -90,7 +130,26 @@ mod tests {
             xfail: true,
             ..Test::default()
         };
-        assert_eq!(hash(&[test]), "sha256:486901e607b0edbc6ba1b2ab4a4391a72703e501e300bf3919102d7b349e8995");
+        assert_eq!(hash(&[test]), "sha256:97cccdde5ba8492a7eb68f6f7d45506a03995f652aca0fbb2806a0b5542a563a");
+    }
+
+    #[test]
+    fn a_file_s_digest_stands_for_its_tests() {
+        let test = |file: &str, name: &str| Test {
+            node_id: format!("{file}::{name}"),
+            file_path: file.into(),
+            lineno: Some(1),
+            ..Test::default()
+        };
+        let all = [test("a", "f"), test("b", "f"), test("b", "g"), test("a", "h")];
+        let mut tests = TestsHasher::default();
+        all[1..3].iter().for_each(|test| tests.push(test));
+        let mut hasher = InventoryHasher::default();
+        hasher.push(&all[0]);
+        hasher.push_digest(&tests.finish());
+        hasher.push(&all[3]);
+        assert_eq!(hasher.finish(), hash(&all));
+        assert_ne!(hash(&all), hash(&[all[0].clone(), all[3].clone(), all[1].clone(), all[2].clone()]));
     }
 
     #[test]

@@ -12,4 +12,4 @@ pub mod snapshot;
 pub mod store;
 pub mod watched;
 
-pub use digest::{InventoryHasher, hex_digest};
+pub use digest::{InventoryHasher, TestsHasher, hex_digest};

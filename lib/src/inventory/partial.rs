@@ -8,6 +8,7 @@
 //! other source of the project names them. In every other case all is collected.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::Path;
 
 use super::dependencies::{Change, FileDependency};
@@ -15,7 +16,7 @@ use super::file_state::{FileState, content};
 use super::snapshot::{Block, Builder, Built, Head, Selector, Selectors, Trust};
 use crate::python_source::effect::{Outline, outline};
 use crate::python_source::mention::mention;
-use crate::record::{Record, Test};
+use crate::record::Record;
 
 /// The files, relative to rootdir, that may be collected alone after `changes`; `None`:
 /// all must be collected. Without changes these are the files of which a second
@@ -107,8 +108,9 @@ pub struct Merged {
     pub selectors: Selectors,
 }
 
-/// Puts the tests of `fresh` in the place of the old tests of their files. `None` where
-/// they do not fit: a file without tests, or tests of other files.
+/// Puts the tests of `fresh` in the place of the old tests of their files; the records of all
+/// others are taken over unread. `None` where they do not fit: a file without tests, or tests
+/// of other files.
 pub fn merge(
     old: &[Block],
     old_records: &[u8],
@@ -117,12 +119,12 @@ pub fn merge(
     fresh: &Built,
     fresh_selectors: &Selectors,
 ) -> Option<Merged> {
-    let mut places: HashMap<&str, (std::ops::Range<usize>, std::ops::Range<usize>)> = HashMap::new();
+    let mut places: HashMap<&str, (&Block, Range<usize>, Range<usize>)> = HashMap::new();
     let (mut byte, mut test) = (0, 0);
     for block in &fresh.blocks {
         let (bytes, tests) = (byte..byte + block.bytes as usize, test..test + block.tests as usize);
         (byte, test) = (bytes.end, tests.end);
-        if !files.contains(&block.file_path) || places.insert(&block.file_path, (bytes, tests)).is_some() {
+        if !files.contains(&block.file_path) || places.insert(&block.file_path, (block, bytes, tests)).is_some() {
             return None;
         }
     }
@@ -130,23 +132,20 @@ pub fn merge(
         return None;
     }
     let mut table = Table::default();
-    let mut builder = Builder::default();
-    let mut of = Vec::new();
+    let (mut kept, mut come) = (Renumbered::of(old_selectors), Renumbered::of(fresh_selectors));
+    let mut builder = Builder::with_room(old_records.len() + fresh.records.len());
+    let mut of = Vec::with_capacity(old_selectors.of.len() + fresh_selectors.of.len());
     let (mut byte, mut test) = (0, 0);
     for block in old {
         let (bytes, tests) = (byte..byte + block.bytes as usize, test..test + block.tests as usize);
         (byte, test) = (bytes.end, tests.end);
-        let (records, numbers, selectors) = match places.get(block.file_path.as_str()) {
-            Some((bytes, tests)) => {
-                (fresh.records.get(bytes.clone())?, fresh_selectors.of.get(tests.clone())?, fresh_selectors)
-            }
-            None => (old_records.get(bytes)?, old_selectors.of.get(tests)?, old_selectors),
+        let (block, records, tests, selectors) = match places.get(block.file_path.as_str()) {
+            Some((block, bytes, tests)) => (*block, fresh.records.get(bytes.clone())?, tests.clone(), &mut come),
+            None => (block, old_records.get(bytes)?, tests, &mut kept),
         };
-        for line in records.split_inclusive(|byte| *byte == b'\n') {
-            builder.push(&serde_json::from_slice::<Test>(line).ok()?, line);
-        }
-        for number in numbers {
-            of.push(table.number(selectors.table.get(*number as usize)?));
+        builder.push_block(block, records);
+        for number in selectors.all.of.get(tests)? {
+            of.push(selectors.number(*number, &mut table)?);
         }
     }
     Some(Merged { built: builder.finish(), selectors: Selectors { table: table.entries, of } })
@@ -168,6 +167,24 @@ impl Table {
         self.entries.push(selector.clone());
         self.numbers.insert(selector.clone(), number);
         number
+    }
+}
+
+/// Selectors that come into another table, each looked up there once.
+struct Renumbered<'a> {
+    all: &'a Selectors,
+    numbers: Vec<Option<u32>>,
+}
+
+impl Renumbered<'_> {
+    fn of(all: &Selectors) -> Renumbered<'_> {
+        Renumbered { all, numbers: vec![None; all.table.len()] }
+    }
+
+    /// The new number of one; `None`: there is no such selector.
+    fn number(&mut self, number: u32, table: &mut Table) -> Option<u32> {
+        let selector = self.all.table.get(number as usize)?;
+        Some(*self.numbers[number as usize].get_or_insert_with(|| table.number(selector)))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Tests of `partial`: tests collected alone take their place, or nothing is merged.
 
 use super::*;
+use crate::record::Test;
 
 fn built(tests: &[(&str, &str)]) -> Built {
     let mut builder = Builder::default();
@@ -42,6 +43,27 @@ fn tests_take_their_file_s_place() {
     // Equal selectors are one.
     let several = merged(&[("a", "x"), ("b", "y"), ("b", "z")], &["a", "b"]).unwrap();
     assert_eq!((several.selectors.of, several.selectors.table.len()), (vec![0, 0, 0, 1], 2));
+}
+
+/// A whole suite's records are not read for one file.
+#[test]
+fn records_of_other_files_are_taken_over_unread() {
+    let mut old = built(&[("a", "f"), ("b", "f"), ("c", "f")]);
+    let a = old.blocks[0].bytes as usize;
+    old.records[..a - 1].fill(b'?');
+    let fresh = built(&[("b", "g")]);
+    let found = merge(
+        &old.blocks,
+        &old.records,
+        &selectors(&["a", "b", "c"]),
+        &["b".to_string()],
+        &fresh,
+        &selectors(&["new"]),
+    );
+    let Built { records, inventory_hash, .. } = found.unwrap().built;
+    assert!(records.starts_with(&old.records[..a]));
+    assert!(records[a..].starts_with(&fresh.records));
+    assert_eq!(inventory_hash, built(&[("a", "f"), ("b", "g"), ("c", "f")]).inventory_hash);
 }
 
 #[test]

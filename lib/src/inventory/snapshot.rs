@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dependencies::Dependencies;
 use super::file_state::digest_of;
-use super::{InventoryHasher, hex_digest};
+use super::{InventoryHasher, TestsHasher, hex_digest};
 use crate::python_source::effect::Outline;
 use crate::record::{Kept, Test};
 
@@ -69,6 +69,8 @@ pub struct Block {
     pub bytes: u64,
     /// Over all fields of the tests but their lines: equal digests, equal tests.
     pub digest: String,
+    /// The same with their lines: what the digest of the whole is made of.
+    pub with_lines: String,
     /// Two collections gave these tests, or none could give others.
     pub agreed: bool,
     /// Of the file's source, where it is known.
@@ -226,7 +228,15 @@ pub struct Builder {
     hasher: InventoryHasher,
     records: Vec<u8>,
     blocks: Vec<Block>,
-    open: Option<(InventoryHasher, usize)>,
+    open: Option<Open>,
+}
+
+/// What is known of the last block while it grows.
+struct Open {
+    /// Where its records begin.
+    start: usize,
+    without_lines: TestsHasher,
+    with_lines: TestsHasher,
 }
 
 /// What a [`Builder`] put together.
@@ -240,25 +250,45 @@ pub struct Built {
 }
 
 impl Builder {
+    /// One with room for the records.
+    pub fn with_room(bytes: usize) -> Builder {
+        Builder { records: Vec::with_capacity(bytes), ..Builder::default() }
+    }
+
     /// Takes in the next test and the bytes of its record, its line end included.
     pub fn push(&mut self, test: &Test, record: &[u8]) {
-        self.hasher.push(test);
-        if self.blocks.last().is_none_or(|block| block.file_path != test.file_path) {
+        if self.open.is_none() || self.blocks.last().is_none_or(|block| block.file_path != test.file_path) {
             self.close();
             self.blocks.push(Block { file_path: test.file_path.clone(), ..Block::default() });
-            self.open = Some((InventoryHasher::default(), self.records.len()));
         }
-        if let (Some((hasher, _)), Some(block)) = (&mut self.open, self.blocks.last_mut()) {
-            hasher.push_without_line(test);
+        let start = self.records.len();
+        let open = self.open.get_or_insert_with(|| Open {
+            start,
+            without_lines: TestsHasher::default(),
+            with_lines: TestsHasher::default(),
+        });
+        open.without_lines.push_without_line(test);
+        open.with_lines.push(test);
+        if let Some(block) = self.blocks.last_mut() {
             block.tests += 1;
         }
         self.records.extend_from_slice(record);
     }
 
+    /// Takes in a whole block and the bytes of its records as they are, without a look at its tests.
+    pub fn push_block(&mut self, block: &Block, records: &[u8]) {
+        self.close();
+        self.hasher.push_digest(&block.with_lines);
+        self.blocks.push(block.clone());
+        self.records.extend_from_slice(records);
+    }
+
     fn close(&mut self) {
-        if let (Some((hasher, start)), Some(block)) = (self.open.take(), self.blocks.last_mut()) {
-            block.bytes = (self.records.len() - start) as u64;
-            block.digest = hex_digest([hasher.finish().as_bytes()], 12);
+        if let (Some(open), Some(block)) = (self.open.take(), self.blocks.last_mut()) {
+            block.bytes = (self.records.len() - open.start) as u64;
+            block.digest = hex_digest([open.without_lines.finish().as_bytes()], 12);
+            block.with_lines = open.with_lines.finish();
+            self.hasher.push_digest(&block.with_lines);
         }
     }
 

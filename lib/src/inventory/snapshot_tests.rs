@@ -20,6 +20,7 @@ fn head() -> Head {
             tests: 2,
             bytes: 8,
             digest: "d".into(),
+            with_lines: "l".into(),
             agreed: false,
             outline: None,
         }],
@@ -96,4 +97,21 @@ fn a_block_s_digest_leaves_lines_out() {
     assert_eq!(digest(&[test("a", "f", 1)]), digest(&[test("a", "f", 7)]));
     assert_ne!(digest(&[test("a", "f", 1)]), digest(&[test("a", "g", 1)]));
     assert_ne!(built(&[test("a", "f", 1)]).inventory_hash, built(&[test("a", "f", 7)]).inventory_hash);
+}
+
+/// What did not change is taken over without being read.
+#[test]
+fn a_block_is_taken_over_as_it_is() {
+    let tests = [test("a", "f", 1), test("b", "f", 1), test("b", "g", 2), test("c", "f", 3)];
+    let whole = built(&tests);
+    let mut builder = Builder::default();
+    builder.push(&tests[0], b"a::f\n");
+    builder.push_block(&Block { agreed: true, ..whole.blocks[1].clone() }, b"whatever 1");
+    builder.push(&tests[3], b"c::f\n");
+    let found = builder.finish();
+    assert_eq!(found.inventory_hash, whole.inventory_hash);
+    assert_eq!(found.records, b"a::f\nwhatever 1c::f\n");
+    assert!(found.blocks[1].agreed);
+    let digests = |built: &Built| built.blocks.iter().map(|block| block.digest.clone()).collect::<Vec<_>>();
+    assert_eq!(digests(&found), digests(&whole));
 }

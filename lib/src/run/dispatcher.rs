@@ -354,6 +354,8 @@ impl State<'_> {
             Message::Warning(warning) => self.run.sinks.warning(warning),
             Message::Protocol(took) => self.run.sinks.report.protocol(took),
             Message::Waited { seconds } => self.slots[index].waited_s = Some(seconds),
+            // As `waitpid` has it. What the server says of its end comes later, of nobody that is known.
+            Message::Gone { exit_code } => self.exited(index, exit_code << 8),
             Message::Finish { exit_code } => {
                 let slot = &mut self.slots[index];
                 slot.finished = true;

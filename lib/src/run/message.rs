@@ -37,6 +37,8 @@ pub(super) enum Message {
     Waited { seconds: f64 },
     /// The session ended with this exit code of pytest's.
     Finish { exit_code: i64 },
+    /// All that the process still does is end, with this exit code; it started nothing that is left.
+    Gone { exit_code: i32 },
 }
 
 impl Message {
@@ -121,6 +123,10 @@ pub(super) fn parse(line: &[u8]) -> Result<Message, serde_json::Error> {
             let (_, exit_code): (&str, i64) = serde_json::from_slice(line)?;
             Message::Finish { exit_code }
         }
+        b"gone" => {
+            let (_, exit_code): (&str, i32) = serde_json::from_slice(line)?;
+            Message::Gone { exit_code }
+        }
         _ => return Err(serde::de::Error::custom(format!("unknown message {:?}", from(line)?))),
     })
 }
@@ -145,6 +151,7 @@ mod tests {
         );
         let leaks = vec!["umask 077".to_string()];
         assert_eq!(parse(b"[\"leaks\",7,[\"umask 077\"]]").unwrap(), Message::Leaks { leaks });
+        assert_eq!(parse(b"[\"gone\",1]").unwrap(), Message::Gone { exit_code: 1 });
         assert!(parse(b"[\"passed\",7]").is_err());
         assert!(parse(b"[\"pass\",7]").is_err());
         assert!(parse(b"").is_err());

@@ -239,6 +239,15 @@ impl Selection {
         selection
     }
 
+    /// The files in which all that `request` asks for is looked for, where they are known: the
+    /// arguments name no folder.
+    pub(super) fn files_of(request: &Request, rootdir: &Path, cwd: &Path) -> Option<Vec<String>> {
+        let ids = request.ids.as_ref().filter(|_| !request.piped)?;
+        let files: HashSet<String> =
+            ids.iter().map(|id| file_of(&relative_to(rootdir, &cwd.join(&**id))).to_string()).collect();
+        files.iter().all(|file| rootdir.join(file).is_file()).then(|| files.into_iter().collect())
+    }
+
     /// Moves the items of these ids before all others.
     pub(super) fn put_first(&mut self, items: &[BriefItem], first: &[Box<str>]) {
         let first: HashSet<&str> = first.iter().map(|id| &**id).collect();

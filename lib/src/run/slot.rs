@@ -29,6 +29,10 @@ const NO_NEXT: u32 = u32::MAX;
 /// costs about as much processor time as a trivial test's report.
 const NAP: Duration = Duration::from_millis(2);
 
+/// From so many reads in a row that follow each other faster: what a worker says around one test and
+/// at its end is less, and somebody waits for that.
+const NAPS_FROM: u32 = 8;
+
 /// How often a reader looks whether its worker is gone although something the
 /// worker started still holds the pipe open.
 const LOOK: u16 = 50;
@@ -283,6 +287,7 @@ fn read_results(slot: usize, mut pipe: PipeReader, events: &Sender<Event>, gone:
     let mut buffer = Vec::new();
     let mut chunk = vec![0; 64 << 10];
     let mut last_batch = Instant::now();
+    let mut fast = 0;
     while let Some(count) = next_read(&mut pipe, &mut chunk, gone) {
         buffer.extend_from_slice(&chunk[..count]);
         let whole = memchr::memrchr(b'\n', &buffer).map_or(0, |at| at + 1);
@@ -293,7 +298,8 @@ fn read_results(slot: usize, mut pipe: PipeReader, events: &Sender<Event>, gone:
         if !batch.is_empty() && events.send(Event::Messages(slot, batch)).is_err() {
             return;
         }
-        if last_batch.elapsed() < NAP {
+        fast = if last_batch.elapsed() < NAP { fast + 1 } else { 0 };
+        if fast >= NAPS_FROM {
             std::thread::sleep(NAP);
         }
         last_batch = Instant::now();

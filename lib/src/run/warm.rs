@@ -54,11 +54,15 @@ pub(super) fn attach(
         Some(said) => Path::new(said) == rootdir,
         None => request.paths.iter().all(|path| is_rooted(&cwd.join(path), &rootdir)),
     };
-    let items = if same_root { server.brief_items(located).ok() } else { None };
     let by_paths = !request.piped && request.ids.is_none() && !request.paths.is_empty();
     if by_paths {
         request.ids = Some(request.paths.iter().map(|path| path.as_str().into()).collect());
     }
+    let items = match Selection::files_of(request, &rootdir, cwd) {
+        _ if !same_root => None,
+        Some(files) => server.brief_items_of(files, located).ok(),
+        None => server.brief_items(located).ok(),
+    };
     let has_all = |items: &Vec<_>| Selection::of(request, items, &rootdir, cwd).not_found.is_empty();
     match items.filter(has_all) {
         Some(items) => Some(Obtained { server, items: Some(items), deal: None, daemon: Some(daemon) }),

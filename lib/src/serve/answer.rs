@@ -16,6 +16,7 @@ use super::runs::{Run, Runs};
 use super::statistics::{self, Cut};
 use super::{memory_kb, unpoisoned};
 use crate::link::Wanted;
+use crate::location::Location;
 use crate::python::{self, find_python_with};
 use crate::server::{Place, private_folder};
 
@@ -54,6 +55,8 @@ pub(crate) struct Client<'a> {
     pub gone: &'a dyn Fn() -> bool,
     /// Runs that it began and may not have seen the end of.
     pub streamed: &'a Mutex<Vec<Arc<Run>>>,
+    /// Where the runs are remembered that it makes with a server that it was given.
+    pub remembers: &'a Mutex<Option<Location>>,
 }
 
 impl Shared {
@@ -150,7 +153,11 @@ impl Shared {
                     return Ok(nothing);
                 }
                 match wanted {
-                    Wanted::Server => Response::Leased { server: context.lease(&[])?.0, listing: false },
+                    Wanted::Server => {
+                        let (server, view) = context.lease(&[])?;
+                        *unpoisoned(client.remembers) = Some(context.store_at(Some(&view.rootdir)));
+                        Response::Leased { server, listing: false }
+                    }
                     Wanted::Listing => Response::Leased { server: None, listing: context.is_listed() },
                 }
             }

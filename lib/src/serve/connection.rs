@@ -13,11 +13,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::Value;
 
 use super::answer::{Client, Shared};
-use super::context::environment_of;
 use super::protocol::{Failure, Request, Response};
 use super::runs::Run;
-use super::unpoisoned;
+use super::{environment_of, unpoisoned};
 use crate::exit::Exit;
+use crate::history::HeldOpen;
 use crate::interrupt;
 use crate::link::place::Peer;
 use crate::link::wire::{Encoding, WireError, frame, read_bare, read_frame, write_bare};
@@ -41,13 +41,19 @@ pub(crate) fn on_stdin() -> anyhow::Result<Exit> {
         }
     });
     let folder = std::env::current_dir()?;
-    let streamed = Mutex::default();
+    let (streamed, remembers) = (Mutex::default(), Mutex::default());
     let environment = || std::env::vars_os().collect();
     let gone = || has_no_reader(std::io::stdout().as_fd());
     let mut source = BufReader::new(std::io::stdin());
     let mut exit = Exit::Ok;
     loop {
-        let client = Client { environment: &environment, folder: folder.clone(), gone: &gone, streamed: &streamed };
+        let client = Client {
+            environment: &environment,
+            folder: folder.clone(),
+            gone: &gone,
+            streamed: &streamed,
+            remembers: &remembers,
+        };
         let (response, encoding) = match read_bare(&mut source) {
             Ok(None) => break,
             Ok(Some((message, encoding))) => (answer(&shared, message, &client), encoding),
@@ -80,6 +86,9 @@ pub(crate) fn on_socket(shared: &Arc<Shared>, stream: &UnixStream, peer: Peer) {
     };
     let folder = peer.pid.and_then(|pid| std::fs::read_link(format!("/proc/{pid}/cwd")).ok());
     let streamed: Mutex<Vec<Arc<Run>>> = Mutex::default();
+    let remembers = Mutex::default();
+    // Held while it runs tests by itself, so that it need not wait for the disk at its end.
+    let mut held_open = None;
     let gone = || has_hung_up(stream);
     let mut source = BufReader::new(stream);
     loop {
@@ -88,6 +97,7 @@ pub(crate) fn on_socket(shared: &Arc<Shared>, stream: &UnixStream, peer: Peer) {
             folder: folder.clone().unwrap_or_else(|| PathBuf::from("/")),
             gone: &gone,
             streamed: &streamed,
+            remembers: &remembers,
         };
         let (response, encoding, last) = match read_frame(&mut source) {
             Ok(None) | Err(WireError::Lost(_)) => break,
@@ -98,7 +108,11 @@ pub(crate) fn on_socket(shared: &Arc<Shared>, stream: &UnixStream, peer: Peer) {
         if written.is_err() || last || shared.stopping.load(Ordering::Acquire) {
             break;
         }
+        if let Some(store) = unpoisoned(&remembers).take() {
+            held_open = HeldOpen::of(&store);
+        }
     }
+    drop(held_open);
     // What it began and nobody asks for any more.
     let left = std::mem::take(&mut *unpoisoned(&streamed));
     for run in left.into_iter().filter(|run| !run.is_done()) {

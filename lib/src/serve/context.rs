@@ -2,8 +2,6 @@
 //! the collection of them that is kept warm. Correct before warm: before a collection is
 //! used, everything it depended on is compared with the disk.
 
-use std::collections::HashMap;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, TryLockError, Weak};
@@ -373,13 +371,18 @@ impl Context {
 
     /// Where its runs are remembered.
     pub(crate) fn store(&self) -> Location {
+        let warm = unpoisoned(&self.state).warm.as_ref().map(|warm| warm.inventory.head().rootdir.clone());
+        self.store_at(warm.as_deref())
+    }
+
+    /// The same where pytest's rootdir is that, or is not known.
+    pub(crate) fn store_at(&self, rootdir: Option<&str>) -> Location {
         let folder = &self.identity.place.folder;
         if let Some(named) = self.identity.place.variable(HISTORY_VARIABLE).filter(|value| !value.is_empty()) {
             return Location::from(named).within(folder);
         }
-        let warm = unpoisoned(&self.state).warm.as_ref().map(|warm| warm.inventory.head().rootdir.clone());
-        Location::File(match warm {
-            Some(rootdir) => local_history(Path::new(&rootdir)),
+        Location::File(match rootdir {
+            Some(rootdir) => local_history(Path::new(rootdir)),
             None => nearest_history(folder).unwrap_or_else(|| local_history(folder)),
         })
     }
@@ -571,25 +574,6 @@ fn whole<'a>(state: &'a MutexGuard<'_, State>) -> Result<&'a Warm, Failure> {
 pub(crate) fn not_found(id: &str) -> Failure {
     let id = super::protocol::shortened(id);
     Failure::new(Code::ContextNotFound, format!("there is no context {id:?}; init_context makes one"))
-}
-
-/// The variables of a process, as it was started with them. Linux only.
-pub(crate) fn environment_of(pid: i32) -> Option<Vec<(OsString, OsString)>> {
-    use std::os::unix::ffi::OsStringExt;
-    let bytes = std::fs::read(Path::new("/proc").join(pid.to_string()).join("environ")).ok()?;
-    let variables = bytes.split(|byte| *byte == 0).filter_map(|variable| {
-        let at = variable.iter().skip(1).position(|byte| *byte == b'=')? + 1;
-        let (name, value) = (&variable[..at], &variable[at + 1..]);
-        Some((OsString::from_vec(name.to_vec()), OsString::from_vec(value.to_vec())))
-    });
-    // As the C library has it: the first one counts.
-    let mut seen: HashMap<OsString, OsString> = HashMap::new();
-    for (name, value) in variables {
-        seen.entry(name).or_insert(value);
-    }
-    let mut variables: Vec<_> = seen.into_iter().collect();
-    variables.sort();
-    Some(variables)
 }
 
 /// Milliseconds since `began`.

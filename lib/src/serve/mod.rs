@@ -22,7 +22,9 @@ mod runs;
 mod statistics;
 mod warm;
 
-use std::path::PathBuf;
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -106,4 +108,23 @@ fn memory_kb(pid: u32) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.split_whitespace().next()?.parse().ok()
+}
+
+/// The variables of a process, as it was started with them. Linux only.
+fn environment_of(pid: i32) -> Option<Vec<(OsString, OsString)>> {
+    use std::os::unix::ffi::OsStringExt;
+    let bytes = std::fs::read(Path::new("/proc").join(pid.to_string()).join("environ")).ok()?;
+    let variables = bytes.split(|byte| *byte == 0).filter_map(|variable| {
+        let at = variable.iter().skip(1).position(|byte| *byte == b'=')? + 1;
+        let (name, value) = (&variable[..at], &variable[at + 1..]);
+        Some((OsString::from_vec(name.to_vec()), OsString::from_vec(value.to_vec())))
+    });
+    // As the C library has it: the first one counts.
+    let mut seen: HashMap<OsString, OsString> = HashMap::new();
+    for (name, value) in variables {
+        seen.entry(name).or_insert(value);
+    }
+    let mut variables: Vec<_> = seen.into_iter().collect();
+    variables.sort();
+    Some(variables)
 }

@@ -82,6 +82,8 @@ pub enum Request {
         full: bool,
         /// Where not full, with the place of each definition.
         located: bool,
+        /// Only those of these files, as in node ids; a server that knows no better describes all.
+        files: Option<Vec<String>>,
     },
     /// Say what the collection depended on.
     Dependencies,
@@ -340,9 +342,14 @@ pub struct Warning {
     pub location: Option<(String, i64, String)>,
 }
 
+/// A chunk of items.
 #[derive(Deserialize)]
-struct Items<T> {
-    items: Vec<T>,
+pub(super) struct Items<T> {
+    /// The number of the first; `None`: it follows the chunk before.
+    #[serde(default)]
+    pub start: Option<usize>,
+    /// At least one.
+    pub items: Vec<T>,
 }
 
 /// Items that use one fixture.
@@ -450,9 +457,14 @@ impl ControlReader {
     /// `None` after the last. The shim sends an item's fields as an array, in the
     /// order in which the struct declares them.
     pub fn chunk<T: serde::de::DeserializeOwned>(&mut self) -> Result<Option<Vec<T>>, ServerError> {
+        Ok(self.placed_chunk()?.map(|chunk| chunk.items))
+    }
+
+    /// The same where some may be left out.
+    pub(super) fn placed_chunk<T: serde::de::DeserializeOwned>(&mut self) -> Result<Option<Items<T>>, ServerError> {
         let frame = self.frame()?.ok_or_else(|| lost("it ended while it described its items"))?;
-        let Items { items } = serde_json::from_slice::<Items<T>>(&frame).map_err(lost)?;
-        Ok((!items.is_empty()).then_some(items))
+        let chunk = serde_json::from_slice::<Items<T>>(&frame).map_err(lost)?;
+        Ok((!chunk.items.is_empty()).then_some(chunk))
     }
 
     fn frame(&mut self) -> Result<Option<Vec<u8>>, ServerError> {

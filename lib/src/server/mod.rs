@@ -137,10 +137,31 @@ impl Server {
     ///
     /// `located`: with the place of each definition, which costs pytest a look at its source.
     pub fn brief_items(&mut self, located: bool) -> Result<Vec<BriefItem>, ServerError> {
-        self.writer.send(&Request::Items { full: false, located }, &[])?;
-        let mut items = Vec::with_capacity(self.collected.count);
-        while let Some(chunk) = self.reader.chunk()? {
+        self.read_brief_items(located, None)
+    }
+
+    /// The items of these files, as in node ids, each at its number. What is there of other files
+    /// may have no id: of a large suite reading all takes longer than running a test.
+    pub fn brief_items_of(&mut self, files: Vec<String>, located: bool) -> Result<Vec<BriefItem>, ServerError> {
+        self.read_brief_items(located, Some(files))
+    }
+
+    fn read_brief_items(&mut self, located: bool, files: Option<Vec<String>>) -> Result<Vec<BriefItem>, ServerError> {
+        let is_part = files.is_some();
+        self.writer.send(&Request::Items { full: false, located, files }, &[])?;
+        let count = self.collected.count;
+        let mut items: Vec<BriefItem> = Vec::with_capacity(count);
+        while let Some(control::Items { start, items: chunk }) = self.reader.placed_chunk()? {
+            if let Some(start) = start {
+                if start < items.len() || start > count {
+                    return Err(ServerError::Connection { reason: format!("items from number {start} of {count}") });
+                }
+                items.resize_with(start, BriefItem::default);
+            }
             items.extend::<Vec<BriefItem>>(chunk);
+        }
+        if is_part {
+            items.resize_with(count.max(items.len()), BriefItem::default);
         }
         Ok(items)
     }
@@ -165,7 +186,7 @@ impl Server {
     /// Asks for all items with everything pytest knows; read them with
     /// [`ControlReader::chunk`] until it gives `None`.
     pub fn ask_full_items(&mut self) -> Result<(), ServerError> {
-        self.writer.send(&Request::Items { full: true, located: false }, &[])
+        self.writer.send(&Request::Items { full: true, located: false, files: None }, &[])
     }
 
     /// What the collection depended on, where the launch said `watched`.

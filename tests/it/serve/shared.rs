@@ -84,6 +84,78 @@ fn an_edit_is_seen_by_both() {
     drop(daemon);
 }
 
+/// A run of a few files hears of these alone: what it asks for is found at its place among all,
+/// also when files before it hold more or less than they did.
+#[test]
+fn a_part_of_a_suite_is_found_among_all() {
+    let text = |name: &str, count: usize| -> String {
+        (0..count).map(|n| format!("def test_{n}(): raise ValueError('{name} {n}')\n")).collect()
+    };
+    let mut project = Project::empty();
+    for name in ["a", "b", "c", "d"] {
+        project = project.file(&format!("test_{name}.py"), &text(name, 3));
+    }
+    let daemon = Daemon::start(&project);
+    project.command("rpt-run").arg("test_a.py::test_0").run().assert_code(1);
+    assert!(process::poll(|| daemon.status()["contexts"][0]["state"] == "warm"), "{}", daemon.status());
+    let pid = || daemon.status()["contexts"][0]["server_pid"].clone();
+    let server = pid();
+    let said = |asked: &[&str]| {
+        let output = project.command("rpt-run").args(["-n", "1"]).args(asked).run();
+        let results = output.records().into_iter().filter(|record| record["type"] == "result");
+        let each = results.map(|result| format!("{} {}", result["node_id"], result["message"]).replace('"', ""));
+        each.map(|line| line.lines().next().unwrap().to_string()).collect::<Vec<_>>()
+    };
+    let wanted = |name: &str, n: usize| (format!("test_{name}.py::test_{n}"), format!("ValueError: {name} {n}"));
+    let is_said = |lines: &[String], all: &[(&str, usize)]| {
+        assert_eq!(lines.len(), all.len(), "{lines:?}");
+        for (line, (name, n)) in lines.iter().zip(all) {
+            let (id, message) = wanted(name, *n);
+            assert!(line.starts_with(&format!("{id} ")) && line.contains(&message), "{line}");
+        }
+    };
+    for before in [3, 7, 1] {
+        project.write("test_a.py", &text("a", before));
+        is_said(&said(&["test_c.py::test_1"]), &[("c", 1)]);
+        is_said(&said(&["test_d.py", "test_b.py::test_2"]), &[("d", 0), ("d", 1), ("d", 2), ("b", 2)]);
+        let last = before - 1;
+        is_said(&said(&[&format!("test_a.py::test_{last}"), "./test_d.py::test_0"]), &[("a", last), ("d", 0)]);
+    }
+    assert_eq!(pid(), server, "another process collected");
+    let gone = project.command("rpt-run").arg("test_a.py::test_6").run();
+    assert_eq!(gone.results(), [("test_a.py::test_6".to_string(), "not_run".to_string())]);
+    drop(daemon);
+}
+
+/// What a test starts and leaves behind, in a session of its own too, ends with its run; and
+/// what the run recorded is in the file, though the daemon holds that open meanwhile.
+#[test]
+fn a_warm_run_ends_what_its_tests_left_and_its_record_is_whole() {
+    let project = Project::with_test(
+        "import os, subprocess, sys\n\
+         PROGRAM = 'import os, time; os.setsid(); open(\"left\", \"w\").write(str(os.getpid())); time.sleep(600)'\n\
+         def test_leaves():\n\
+         \x20   subprocess.Popen([sys.executable, '-S', '-c', PROGRAM])\n\
+         \x20   while not (os.path.exists('left') and open('left').read()): pass\n\
+         def test_plain(): pass\n",
+    );
+    let daemon = Daemon::start(&project);
+    project.command("rpt-run").arg("test_it.py::test_plain").run().assert_code(0);
+    assert!(process::poll(|| daemon.status()["contexts"][0]["state"] == "warm"), "{}", daemon.status());
+    for _ in 0..2 {
+        project.command("rpt-run").arg("test_it.py::test_leaves").run().assert_code(0);
+        let left: i32 = project.read("left").parse().unwrap();
+        assert!(kill(Pid::from_raw(left), None).is_err(), "it is still there");
+        std::fs::remove_file(project.path().join("left")).unwrap();
+    }
+    let journal = project.path().join(".rpt/history.db-wal");
+    assert!(process::poll(|| !journal.exists()), "the store is still held open");
+    let runs = project.command("rpt-history").args(["runs", "--format", "json"]).run();
+    assert_eq!(runs.assert_code(0).lines().len(), 3);
+    daemon.stop();
+    project.assert_nothing_left();
+}
+
 #[test]
 fn a_run_goes_on_when_the_daemon_dies() {
     let project = counted().file(

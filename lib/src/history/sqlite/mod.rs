@@ -152,6 +152,18 @@ impl Sqlite {
         Ok(store)
     }
 
+    /// Holds a store open that somebody else writes to; `None` where there is none of this version.
+    ///
+    /// Who closes a store last moves its journal into the file, for which it waits until the disk has
+    /// both: that is then whoever lets go of this.
+    pub(super) fn hold_open(path: &Path) -> Option<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags).ok()?;
+        // Reading is what makes it count as open.
+        let content = schema::content(&connection).ok()?;
+        (content == Content::Store(schema::VERSION)).then_some(connection)
+    }
+
     fn read_only(path: &Path, immutable: bool) -> Result<(Sqlite, Content), HistoryError> {
         let failed = |source| sql_error(path, source);
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;

@@ -139,3 +139,29 @@ fn a_store_of_an_older_version_gets_its_statistics_and_a_step_that_fails_leaves_
     let counted = store.connection.query_row("SELECT count(*) FROM statistics", [], |row| row.get::<_, i64>(0));
     assert_eq!(counted.unwrap(), 1);
 }
+
+/// The journal of a store that is held open stays when its writer goes, and goes with its holder.
+#[test]
+fn whoever_holds_a_store_open_closes_it() {
+    let root = folder();
+    let path = root.path().join("history.db");
+    let journal = || std::fs::metadata(beside(&path, "-wal")).map_or(0, |journal| journal.len());
+    assert!(Sqlite::hold_open(&path).is_none());
+    assert!(!path.exists());
+    drop(Sqlite::open(&path).unwrap());
+    let write = || {
+        let store = Sqlite::open(&path).unwrap();
+        store.connection.execute("INSERT INTO test (node_id) VALUES ('t.py::f')", []).unwrap();
+    };
+    let held = Sqlite::hold_open(&path).unwrap();
+    write();
+    assert!(journal() > 0);
+    drop(held);
+    assert_eq!(journal(), 0);
+    let (store, _) = Sqlite::read_only(&path, true).unwrap();
+    let ids = store.connection.query_row("SELECT node_id FROM test", [], |row| row.get::<_, String>(0));
+    assert_eq!(ids.unwrap(), "t.py::f");
+    let foreign = root.path().join("foreign.db");
+    Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
+    assert!(Sqlite::hold_open(&foreign).is_none());
+}
