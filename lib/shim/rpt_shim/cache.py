@@ -58,16 +58,20 @@ def forget_ids(config: Any, gone: set[str]) -> None:
         plugin.cached_nodeids = {known for known in plugin.cached_nodeids if str(known) not in gone}
 
 
+def is_known(config: Any, known: bytes | None) -> bool:
+    """Whether exactly these ids are written already, or nobody writes any."""
+    if config.pluginmanager.getplugin("nfplugin") is None:
+        return True
+    try:
+        with open(os.path.join(config.cache._cachedir, "v", "cache", "nodeids"), "rb") as file:
+            return known is not None and file.read() == known
+    except (AttributeError, OSError):
+        return False
+
+
 def keep_known_ids(config: Any, known: bytes | None) -> None:
     """Where exactly that is written already it is not worked out and written again: with
     many tests that takes longer than running one."""
-    if known is None:
-        return
-    try:
-        with open(os.path.join(config.cache._cachedir, "v", "cache", "nodeids"), "rb") as file:
-            written = file.read()
-    except (AttributeError, OSError):
-        return
-    if written == known:
+    if is_known(config, known):
         with contextlib.suppress(ValueError):
             config.hook.pytest_sessionfinish._remove_plugin(config.pluginmanager.getplugin("nfplugin"))

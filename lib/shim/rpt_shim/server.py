@@ -23,6 +23,7 @@ import pytest
 from rpt_shim import (
     cache,
     deal,
+    ending,
     inventory,
     leaks,
     loaded,
@@ -46,7 +47,7 @@ from rpt_shim.children import CHILD_POLL, Children
 from rpt_shim.dependencies import Dependencies, installed_prefixes
 from rpt_shim.findings import Findings
 from rpt_shim.prepared import Prepared
-from rpt_shim.worker import Worker, describe_warning
+from rpt_shim.worker import Worker, describe_warning, ready
 
 #: How often adopted children are looked at while workers run, in seconds.
 ORPHAN_POLL = 0.1
@@ -87,6 +88,8 @@ class Server:
         self.apart = False
         #: What was worked out before the first client came.
         self.prepared: Prepared | None = None
+        #: Of a worker: made before its run was known.
+        self.ready_worker: Worker | None = None
         #: Items that were collected again at last.
         self.renewed: list[pytest.Item] = []
         self.config: pytest.Config | None = None
@@ -284,7 +287,8 @@ class Server:
                         return self._leave(session)
                 elif self._answer(session, *request):
                     return True
-                elif request[0]["op"] == "linger":
+                idle_since = time.monotonic()
+                if request is not None and request[0]["op"] == "linger":
                     deadline = time.monotonic() + request[0]["seconds"]
             elif self.relay is not None and self.relay in readable:
                 if not self.relay.read():
@@ -312,6 +316,7 @@ class Server:
             pass
         if self.relay is not None and self.relay.broke is not None:
             raise self.relay.broke
+        ending.server_leaves(self)
         cache.keep_known_ids(session.config, None if self.prepared is None else self.prepared.known_ids)
         # What pytest makes its exit code of.
         code = self.ending["exit_code"]
@@ -472,6 +477,7 @@ class Server:
         self._run_as_worker(session, request, fds)
         if self.resident is not None:
             self.resident.live(request, fds)
+        ending.worker_leaves(self, session)
 
     def _run_here(self, session: pytest.Session, request: dict[str, Any], fds: list[int]) -> None:
         """Runs in this very process: a spawned worker, or the user's terminal."""
@@ -507,7 +513,8 @@ class Server:
         if request["manner"]["tb"] is not None:
             option.tbstyle = request["manner"]["tb"]
         option.verbose += request["manner"]["verbosity"]
-        board = Board(fds[4])
+        worker, self.ready_worker = self.ready_worker or ready(session), None
+        worker.board.lies_at(fds[4])
         os.close(fds[4])
         # What the run's set-up commands passed on.
         os.environ.update(request["manner"]["environment"])
@@ -515,22 +522,23 @@ class Server:
         session.testsfailed = 0
         # What is looked at around an item must be around it.
         protocol = "full" if request["manner"]["detect_leaks"] else request["manner"]["protocol"]
-        self.worker = Worker(session.config, wire.Results(results), wire.Work(work), board, protocol)
-        self.worker.resident = self.resident
+        worker.results, worker.work = wire.Results(results), wire.Work(work)
+        worker.follow(protocol)
+        self.worker = worker
+        worker.resident = self.resident
         if request["manner"]["reports"]:
-            self.worker.hand_reports_on()
-        session.config.pluginmanager.register(self.worker, "rpt-worker")
-        session.config.pluginmanager.register(board, "rpt-board")
+            worker.hand_reports_on()
         if request["manner"]["detect_leaks"]:
-            self.worker.leaks = leaks.Leaks()
-            session.config.pluginmanager.register(self.worker.leaks, "rpt-leaks")
+            worker.leaks = leaks.Leaks()
+            session.config.pluginmanager.register(worker.leaks, "rpt-leaks")
         try:
-            self.worker.run(session)
+            worker.run(session)
         finally:
             # What tests left behind is found here, while pytest still listens for
             # exceptions in finalizers. The five rounds at its own end then look at
             # what is new since, not at every item of the suite again.
-            if self.prepared is None or not self.prepared.voices.nobody_has_one():
+            worker.left_no_voice = self.prepared is not None and self.prepared.voices.nobody_has_one()
+            if not worker.left_no_voice:
                 gc.collect()
             gc.freeze()
 

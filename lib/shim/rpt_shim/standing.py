@@ -21,7 +21,7 @@ def ends_itself(config: pytest.Config) -> bool:
     """Whether the project ends something with the session: what it began once would then
     end in each fork, and be missing in the next."""
     prefixes = tuple(prefix + os.sep for prefix in installed_prefixes())
-    files = [*_files_of_hooks(config), *_files_of_cleanups(config)]
+    files = [*_files_of_hooks(config), *files_of_cleanups(config)]
     return any(not path.startswith(("<", *prefixes)) for path in files)
 
 
@@ -33,7 +33,8 @@ def _files_of_hooks(config: pytest.Config) -> Iterable[str]:
             yield getattr(module, "__file__", None) or "<unknown>"
 
 
-def _files_of_cleanups(config: Any) -> Iterable[str]:
+def files_of_cleanups(config: Any) -> Iterable[str]:
+    """Where what a session calls at its very end is written."""
     stack = getattr(config, "_cleanup_stack", None)
     # pytest 7 keeps a list.
     callbacks = [callback for _, callback in stack._exit_callbacks] if stack else getattr(config, "_cleanup", [])

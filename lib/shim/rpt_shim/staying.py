@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rpt_shim import cache, inventory, renewed, spare, standing, surroundings, temporary, wire
+from rpt_shim import cache, ending, inventory, renewed, spare, standing, surroundings, temporary, wire
 from rpt_shim.prepared import Prepared
+from rpt_shim.worker import ready
 
 if TYPE_CHECKING:
     from rpt_shim.server import Server
@@ -69,9 +70,14 @@ def _make_spare(server: Server, session: pytest.Session) -> bool:
     worker = spare.fork(server.children)
     if not isinstance(worker, spare.Spare):
         made.close()
+        if ending.nobody_else_acts(session.config, "pytest_plugin_registered"):
+            server.ready_worker = ready(session)
         server.become_worker(session, *spare.wait(worker))
         return True
     server.spare = worker
+    # Again when somebody comes: then the system need not copy first what is written to here.
+    standing.look_again(session.config)
+    wire.encode(_greeting(server, session))
     _, fds = spare.wait(made, worker, server.children)
     _greet(server, session, socket.socket(fileno=fds[0]))
     return False
@@ -80,7 +86,7 @@ def _make_spare(server: Server, session: pytest.Session) -> bool:
 def serve_apart(server: Server, session: pytest.Session, connection: socket.socket) -> None:
     """Forks for a client. This process stays as it is."""
     ready, server.spare = server.spare, None
-    server.lacks_spare = True
+    server.lacks_spare, server.is_awaited = True, False
     if ready is not None and ready.takes({"op": "client"}, [connection.fileno()]):
         connection.close()
         return
@@ -111,7 +117,11 @@ def _part(server: Server) -> None:
 def _greet(server: Server, session: pytest.Session, connection: socket.socket) -> None:
     standing.look_again(session.config)
     server.control = wire.Control(connection)
-    server.control.send({**server.said_first, "holds_failures": cache.holds_failures(session.config)})
+    server.control.send(_greeting(server, session))
+
+
+def _greeting(server: Server, session: pytest.Session) -> dict[str, Any]:
+    return {**server.said_first, "holds_failures": cache.holds_failures(session.config)}
 
 
 def renew(server: Server, session: pytest.Session, request: dict[str, Any]) -> None:

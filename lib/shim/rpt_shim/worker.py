@@ -7,6 +7,7 @@ where it is known that nobody can tell the difference, through `light`.
 
 from __future__ import annotations
 
+import atexit
 import json
 import time
 import traceback
@@ -59,19 +60,25 @@ class Worker:
         #: Its session goes on after the run.
         self.resident: Resident | None = None
         self.asks_status = _foreign_status_hook(config)
-        #: Of the session, why no item takes the light protocol.
-        self.refusal = None
-        self.light: Light | None = None
-        if protocol == "full":
-            self.refusal = "--protocol full"
-        else:
-            self.refusal = light.refusal_of_session(config, untested=protocol == "light")
-        if self.refusal is None:
-            self.light = Light(config, board, self.asks_status)
         #: pytest's own reports are said, too.
         self.hands_on = False
         #: How many items took the full protocol for which reason; None: the light one.
         self.took: dict[str | None, int] = {}
+        #: How many exit handlers there are before its first test.
+        self.exit_handlers = 0
+        #: Nothing that its tests left behind can be heard when it is taken apart.
+        self.left_no_voice = False
+        self.follow(protocol)
+
+    def follow(self, protocol: str) -> None:
+        """How it runs its items from here on."""
+        #: Of the session, why no item takes the light protocol.
+        self.refusal = "--protocol full"
+        self.light: Light | None = None
+        if protocol != "full":
+            self.refusal = light.refusal_of_session(self.config, untested=protocol == "light")
+        if self.refusal is None:
+            self.light = Light(self.config, self.board, self.asks_status)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.reported.append(report)
@@ -107,6 +114,7 @@ class Worker:
 
     def run(self, session: pytest.Session) -> bool:
         """Runs what the dispatcher sends, until its queue ends or the session stops."""
+        self.exit_handlers = atexit._ncallbacks()
         try:
             return self._run_all(session)
         finally:
@@ -229,6 +237,14 @@ class Worker:
         if passing_subtests and described:
             described[-1]["passing_subtests"] = passing_subtests
         return described
+
+
+def ready(session: pytest.Session) -> Worker:
+    """One that knows no run yet: nobody hears it."""
+    worker = Worker(session.config, wire.Results(-1), wire.Work(0), Board())
+    session.config.pluginmanager.register(worker, "rpt-worker")
+    session.config.pluginmanager.register(worker.board, "rpt-board")
+    return worker
 
 
 def describe_warning(

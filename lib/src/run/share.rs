@@ -29,7 +29,7 @@ pub(super) struct Sharing {
 }
 
 /// Reads what the project at `rootdir` says, and asks the server who uses which fixture.
-/// `workers`: how many there will be; where it is one, nothing can collide. `is_whole`: every
+/// `workers`: how many there will be; where it is one, or one test is asked for, nothing can collide. `is_whole`: every
 /// file of the project was collected.
 pub(super) fn plan(
     server: &mut Server,
@@ -56,7 +56,7 @@ pub(super) fn plan(
         })
     };
     let setup = settings.setup.clone();
-    if workers < 2 {
+    if workers < 2 || (order.len() < 2 && !is_whole) {
         return Ok(Sharing { setup, notes: notes(&[]), ..Sharing::default() });
     }
     let dist = dist.or(settings.dist).unwrap_or_default();

@@ -39,6 +39,7 @@ const MODULES: &[(&str, &str)] = &[
     ("rewritten", include_str!("../../shim/rpt_shim/rewritten.py")),
     ("voices", include_str!("../../shim/rpt_shim/voices.py")),
     ("standing", include_str!("../../shim/rpt_shim/standing.py")),
+    ("ending", include_str!("../../shim/rpt_shim/ending.py")),
     ("findings", include_str!("../../shim/rpt_shim/findings.py")),
     ("renewed", include_str!("../../shim/rpt_shim/renewed.py")),
     ("prepared", include_str!("../../shim/rpt_shim/prepared.py")),
