@@ -4,8 +4,11 @@ anything of the project ends with a session, and what a fork must look at again.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import types
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -37,12 +40,26 @@ def files_of_cleanups(config: Any) -> Iterable[str]:
     """Where what a session calls at its very end is written."""
     stack = getattr(config, "_cleanup_stack", None)
     # pytest 7 keeps a list.
-    callbacks = [callback for _, callback in stack._exit_callbacks] if stack else getattr(config, "_cleanup", [])
+    yield from _files_of(_called_by(stack) if stack else getattr(config, "_cleanup", []))
+
+
+def _called_by(stack: contextlib.ExitStack) -> list[Any]:
+    return [callback for _, callback in stack._exit_callbacks]  # type: ignore[attr-defined]
+
+
+def _files_of(callbacks: Iterable[Any]) -> Iterable[str]:
     for callback in callbacks:
         function = getattr(callback, "__wrapped__", callback)
         function = getattr(function, "func", function)
-        code = getattr(getattr(function, "__func__", function), "__code__", None)
-        yield getattr(code, "co_filename", "<unknown>")
+        held = getattr(function, "__self__", None)
+        if isinstance(held, contextlib.ExitStack):
+            yield from _files_of(_called_by(held))
+        elif not isinstance(held, warnings.catch_warnings):
+            # Which warnings are shown ends with the process.
+            generator = getattr(held, "gen", None)
+            code = getattr(getattr(function, "__func__", function), "__code__", None)
+            code = generator.gi_code if isinstance(generator, types.GeneratorType) else code
+            yield getattr(code, "co_filename", "<unknown>")
 
 
 def look_again(config: pytest.Config) -> None:

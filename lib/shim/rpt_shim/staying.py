@@ -70,7 +70,8 @@ def _make_spare(server: Server, session: pytest.Session) -> bool:
     worker = spare.fork(server.children)
     if not isinstance(worker, spare.Spare):
         made.close()
-        if ending.nobody_else_acts(session.config, "pytest_plugin_registered"):
+        # Whoever registers late is told of all warnings that there were, and a worker says them.
+        if not server.findings.warnings and ending.nobody_else_acts(session.config, "pytest_plugin_registered"):
             server.ready_worker = ready(session)
         server.become_worker(session, *spare.wait(worker))
         return True
