@@ -47,7 +47,7 @@ from rpt_shim.children import CHILD_POLL, Children
 from rpt_shim.dependencies import Dependencies, installed_prefixes
 from rpt_shim.findings import Findings
 from rpt_shim.prepared import Prepared
-from rpt_shim.worker import Worker, describe_warning, ready
+from rpt_shim.worker import Worker, describe_warning, join, ready
 
 #: How often adopted children are looked at while workers run, in seconds.
 ORPHAN_POLL = 0.1
@@ -513,7 +513,8 @@ class Server:
         if request["manner"]["tb"] is not None:
             option.tbstyle = request["manner"]["tb"]
         option.verbose += request["manner"]["verbosity"]
-        worker, self.ready_worker = self.ready_worker or ready(session), None
+        worker, is_new = self.ready_worker or ready(session), self.ready_worker is None
+        self.ready_worker = None
         worker.board.lies_at(fds[4])
         os.close(fds[4])
         # What the run's set-up commands passed on.
@@ -528,6 +529,8 @@ class Server:
         worker.resident = self.resident
         if request["manner"]["reports"]:
             worker.hand_reports_on()
+        if is_new:
+            join(session, worker)
         if request["manner"]["detect_leaks"]:
             worker.leaks = leaks.Leaks()
             session.config.pluginmanager.register(worker.leaks, "rpt-leaks")

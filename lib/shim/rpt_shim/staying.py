@@ -13,7 +13,7 @@ import pytest
 
 from rpt_shim import cache, ending, inventory, renewed, spare, standing, surroundings, temporary, wire
 from rpt_shim.prepared import Prepared
-from rpt_shim.worker import ready
+from rpt_shim.worker import join, ready
 
 if TYPE_CHECKING:
     from rpt_shim.server import Server
@@ -70,9 +70,10 @@ def _make_spare(server: Server, session: pytest.Session) -> bool:
     worker = spare.fork(server.children)
     if not isinstance(worker, spare.Spare):
         made.close()
-        # Whoever registers late is told of all warnings that there were, and a worker says them.
+        # A worker says the warnings that it is told of, and nobody hears it yet.
         if not server.findings.warnings and ending.nobody_else_acts(session.config, "pytest_plugin_registered"):
             server.ready_worker = ready(session)
+            join(session, server.ready_worker)
         server.become_worker(session, *spare.wait(worker))
         return True
     server.spare = worker

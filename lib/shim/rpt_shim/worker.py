@@ -240,11 +240,14 @@ class Worker:
 
 
 def ready(session: pytest.Session) -> Worker:
-    """One that knows no run yet: nobody hears it."""
-    worker = Worker(session.config, wire.Results(-1), wire.Work(0), Board())
+    """One that knows no run yet."""
+    return Worker(session.config, wire.Results(-1), wire.Work(0), Board())
+
+
+def join(session: pytest.Session, worker: Worker) -> None:
+    """It takes part in the session from here on, and is told of all warnings that there were."""
     session.config.pluginmanager.register(worker, "rpt-worker")
     session.config.pluginmanager.register(worker.board, "rpt-board")
-    return worker
 
 
 def describe_warning(
