@@ -1,5 +1,7 @@
 //! Both kinds of store beside each other: whatever runs come in whatever order, they answer the same.
 
+use std::ffi::OsString;
+use std::path::Path;
 use std::sync::LazyLock;
 
 use proptest::prelude::*;
@@ -9,7 +11,7 @@ use rpt::history::import::{Format, Imported, import};
 use rpt::history::select::{RunFilter, TestFilter};
 use rpt::history::upkeep::Prune;
 use rpt::history::verdicts::Listed;
-use rpt::history::{Recorder, RunHead, Store};
+use rpt::history::{Kept, Recorder, RunHead, Store};
 use rpt::location::Location;
 use rpt::outcome::Outcome;
 use rpt::record::{Attempt, RunComplete, TestResult};
@@ -102,6 +104,47 @@ fn answers(store: &Store) -> Vec<String> {
     told
 }
 
+/// Records runs one after another.
+fn record(store: &Location, folder: &Path, runs: &[(i64, Vec<Random>, bool)]) -> Result<(), TestCaseError> {
+    for (number, (start, results, complete)) in runs.iter().enumerate() {
+        let head = RunHead {
+            started_at_us: *start,
+            commit_id: Some(format!("{}", start / 2)),
+            branch: (number % 2 == 0).then(|| "main\0".to_string()),
+            dirty: Some(number % 3 == 0),
+            args: vec!["-k\0".to_string()],
+            ..RunHead::default()
+        };
+        let recorder = Recorder::start(Kept { store: store.clone(), local: folder.join("local.db") }, head);
+        results.iter().for_each(|one| recorder.push(&result(one)));
+        let finished = if *complete { recorder.finish(&RunComplete::default()) } else { recorder.interrupt() };
+        prop_assert_eq!(finished.warnings, Vec::<String>::new());
+    }
+    Ok(())
+}
+
+/// Of runs that began in the same moment the id says which one counts as the later one, also to
+/// one that comes in late.
+#[test]
+fn a_late_run_counts_beside_the_right_one_of_two_that_began_at_once() {
+    let (passed, failed) = (0, 1);
+    let of = |outcomes: [i64; 2]| (0..2).map(|test| (test, outcomes[test], 10, None, false)).collect::<Vec<Random>>();
+    let at = |start, outcomes| (start, of(outcomes), true);
+    let runs = [
+        at(9, [passed, passed]),
+        at(1, [passed, failed]),
+        at(1, [failed, passed]),
+        at(5, [passed, passed]),
+        at(5, [failed, failed]),
+        at(3, [passed, passed]),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    for store in [Location::File(folder.path().join("h.db")), Location::from(OsString::from(postgres::database()))] {
+        record(&store, folder.path(), &runs).unwrap();
+        assert_eq!(Store::open(&store).unwrap().check().unwrap().problems, Vec::<String>::new());
+    }
+}
+
 #[test]
 fn both_kinds_of_store_give_the_same_answers() {
     let mut runner = TestRunner::new(Config { cases: 24, failure_persistence: None, ..Config::default() });
@@ -113,25 +156,9 @@ fn both_kinds_of_store_give_the_same_answers() {
             let folder = tempfile::tempdir().unwrap();
             let file = Location::File(folder.path().join("h.db"));
             client.borrow_mut().batch_execute("DROP SCHEMA IF EXISTS rpt CASCADE").unwrap();
-            let server = Location::from(std::ffi::OsString::from(&url));
-            for location in [&file, &server] {
-                for (number, (start, results, complete)) in runs.iter().enumerate() {
-                    let head = RunHead {
-                        started_at_us: *start,
-                        commit_id: Some(format!("{}", start / 2)),
-                        branch: (number % 2 == 0).then(|| "main\0".to_string()),
-                        dirty: Some(number % 3 == 0),
-                        args: vec!["-k\0".to_string()],
-                        ..RunHead::default()
-                    };
-                    let kept = rpt::history::Kept { store: location.clone(), local: folder.path().join("local.db") };
-                    let recorder = Recorder::start(kept, head);
-                    results.iter().for_each(|one| recorder.push(&result(one)));
-                    let finished =
-                        if *complete { recorder.finish(&RunComplete::default()) } else { recorder.interrupt() };
-                    prop_assert_eq!(finished.warnings, Vec::<String>::new());
-                }
-            }
+            let server = Location::from(OsString::from(&url));
+            record(&file, folder.path(), &runs)?;
+            record(&server, folder.path(), &runs)?;
             let (mut file, mut server) = (Store::open(&file).unwrap(), Store::open(&server).unwrap());
             let expected = answers(&file);
             for (here, there) in expected.iter().zip(answers(&server)) {

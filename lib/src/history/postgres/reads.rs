@@ -306,10 +306,12 @@ impl Reads for Postgres {
                          WHERE run.started_at_us > $1 AND result.outcome <> 6 LIMIT $3) AS newer),
                     (SELECT result.outcome FROM run JOIN result ON result.run = run.run AND result.test = late.test
                      WHERE run.started_at_us <= $1 AND result.outcome IN (0, 1, 2, 5)
-                     ORDER BY run.started_at_us DESC, result.nth DESC LIMIT 1),
+                     ORDER BY run.started_at_us DESC, run.run_id IS NOT NULL DESC, run.run_id COLLATE \"C\" DESC,
+                              run.run DESC, result.nth DESC LIMIT 1),
                     (SELECT result.outcome FROM run JOIN result ON result.run = run.run AND result.test = late.test
                      WHERE run.started_at_us > $1 AND result.outcome IN (0, 1, 2, 5)
-                     ORDER BY run.started_at_us, result.nth LIMIT 1)
+                     ORDER BY run.started_at_us, run.run_id IS NOT NULL, run.run_id COLLATE \"C\", run.run,
+                              result.nth LIMIT 1)
              FROM unnest($2::int4[]) WITH ORDINALITY AS late(test, place) ORDER BY place",
             &[&run_us, &tests, &needed],
         )?;

@@ -38,13 +38,14 @@ pub(super) const NEWER: &str = "
 pub(super) const BEFORE: &str = "
     SELECT result.outcome FROM run CROSS JOIN result
     WHERE run.started_at_us <= ?2 AND result.run = run.run AND result.test = ?1 AND result.outcome IN (0, 1, 2, 5)
-    ORDER BY run.started_at_us DESC, result.nth DESC LIMIT 1";
+    ORDER BY run.started_at_us DESC, run.run_id IS NOT NULL DESC, run.run_id DESC, run.run DESC, result.nth DESC
+    LIMIT 1";
 
 /// The nearest pass or failure of a run that began later.
 pub(super) const AFTER: &str = "
     SELECT result.outcome FROM run CROSS JOIN result
     WHERE run.started_at_us > ?2 AND result.run = run.run AND result.test = ?1 AND result.outcome IN (0, 1, 2, 5)
-    ORDER BY run.started_at_us, result.nth LIMIT 1";
+    ORDER BY run.started_at_us, run.run_id IS NOT NULL, run.run_id, run.run, result.nth LIMIT 1";
 
 /// Tests of a run of which another one that began in the same microsecond holds results too.
 pub(super) const TWINS: &str = "
