@@ -289,8 +289,10 @@ mod tests {
                 dirty: Some(run == 7),
                 ..RunHead::default()
             };
+            // Twelve in a row never fail: what is between them is read apart.
             let outcome = |test: usize| {
-                if (test % 7 + run).is_multiple_of(2 + test % 5) { Outcome::Failed } else { Outcome::Passed }
+                let fails = test % 30 >= 12 && (test % 7 + run).is_multiple_of(2 + test % 5);
+                if fails { Outcome::Failed } else { Outcome::Passed }
             };
             let entries: Vec<_> = (0..many)
                 .map(|test| Entry { node_id: format!("t{test:03}"), outcome: outcome(test), ..Entry::default() })
@@ -300,7 +302,7 @@ mod tests {
         let all =
             Listed::Verdicts(&[Verdict::Flaky, Verdict::Suspect, Verdict::Broken, Verdict::Fixed, Verdict::Stable]);
         let together = store.verdicts(&RunFilter::default(), &TestFilter::default(), all).unwrap();
-        assert!(together.iter().filter(|row| row.summary.fail_count > 0).count() > 200);
+        assert!(together.iter().filter(|row| row.summary.fail_count > 0).count() > 100);
         for row in &together {
             let alone = TestFilter::new(vec![row.node_id.clone()]);
             let alone = store.verdicts(&RunFilter::default(), &alone, all).unwrap();

@@ -15,8 +15,8 @@ use crate::history::tables::{
 use crate::history::{HistoryError, Run, RunHead};
 use crate::outcome::{Outcome, Phase};
 
-/// From more tests than this on, reading through a run is cheaper than looking each test up.
-const LOOKED_UP: usize = 200;
+/// Reading past the results of so many other tests is cheaper than looking the next one up.
+const READ_PAST: i64 = 8;
 
 const COLUMNS: &str = "run, run_id, state, started_at_us, commit_id, branch, dirty, host, python_version, \
      pytest_version, args, rootdir, shard, passed, failed, errors, skipped, xfailed, xpassed, not_run, deselected, \
@@ -143,13 +143,9 @@ impl Reads for Sqlite {
     }
 
     fn results(&self, runs: &[i64], tests: Tests, see: &mut SeeBrief) -> Result<(), HistoryError> {
-        // Few tests are looked up one by one; for many a run is read through.
-        let (ranges, wanted): (Vec<(i64, i64)>, Option<&[i64]>) = match tests {
+        let (ranges, wanted) = match tests {
             Tests::Between(range) => (vec![range.into_inner()], None),
-            Tests::Of(tests) => match tests {
-                [first, .., last] if tests.len() > LOOKED_UP => (vec![(*first, *last)], Some(tests)),
-                few => (few.iter().map(|test| (*test, *test)).collect(), Some(few)),
-            },
+            Tests::Of(tests) => (ranges_of(tests), Some(tests)),
         };
         let mut statement = self.named(self.connection.prepare_cached(
             "SELECT test, nth, outcome, duration_us FROM result
@@ -160,12 +156,9 @@ impl Reads for Sqlite {
             'run: for (first, last) in &ranges {
                 let mut rows = self.named(statement.query(params![run, first, last]))?;
                 while let Some(row) = self.named(rows.next())? {
-                    let mut brief = self.named(brief_at(row))?;
-                    if let Some(wanted) = wanted {
-                        let Some(at) = walk.find(wanted, brief.test) else { continue };
-                        brief.at = at;
-                    }
-                    if see(place, &brief)?.is_break() {
+                    let test = self.named(row.get(0))?;
+                    let Some(at) = wanted.map_or(Some(0), |wanted| walk.find(wanted, test)) else { continue };
+                    if see(place, &self.named(brief_at(row, test, at))?)?.is_break() {
                         break 'run;
                     }
                 }
@@ -406,8 +399,20 @@ pub(super) fn statistics_at(row: &Row, column: usize) -> rusqlite::Result<Statis
     Statistics::from_bytes(packed.as_blob().map_err(|_| damaged())?).ok_or_else(damaged)
 }
 
-fn brief_at(row: &Row) -> rusqlite::Result<Brief> {
-    Ok(Brief { test: row.get(0)?, at: 0, nth: row.get(1)?, outcome: outcome_at(row, 2)?, duration_us: row.get(3)? })
+fn brief_at(row: &Row, test: i64, at: usize) -> rusqlite::Result<Brief> {
+    Ok(Brief { test, at, nth: row.get(1)?, outcome: outcome_at(row, 2)?, duration_us: row.get(3)? })
+}
+
+/// The first and the last of each group of tests, which ascend, that are read together.
+fn ranges_of(tests: &[i64]) -> Vec<(i64, i64)> {
+    let mut ranges: Vec<(i64, i64)> = Vec::new();
+    for test in tests {
+        match ranges.last_mut() {
+            Some((_, last)) if *test - *last <= READ_PAST => *last = *test,
+            _ => ranges.push((*test, *test)),
+        }
+    }
+    ranges
 }
 
 fn entry_at(row: &Row) -> rusqlite::Result<Entry> {
@@ -463,4 +468,17 @@ fn run_at(row: &Row) -> rusqlite::Result<Run> {
         duration_us: row.get(22)?,
         exit_code: row.get(23)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tests_that_lie_close_are_read_together() {
+        assert_eq!(ranges_of(&[]), []);
+        assert_eq!(ranges_of(&[7]), [(7, 7)]);
+        let far = 9 + READ_PAST + 1;
+        assert_eq!(ranges_of(&[1, 2, 9, far, far + READ_PAST]), [(1, 9), (far, far + READ_PAST)]);
+    }
 }
