@@ -66,8 +66,8 @@ def server_leaves(server: Server) -> None:
 
 
 def _worker_may(server: Server, session: Any) -> bool:
-    worker, prepared = server.worker, server.prepared
-    if prepared is None or not prepared.ends_unheard or worker is None or worker.light is None:
+    worker = server.worker
+    if server.prepared is None or worker is None or worker.light is None:
         return False
     return (
         worker.left_no_voice
@@ -78,12 +78,14 @@ def _worker_may(server: Server, session: Any) -> bool:
         and atexit._ncallbacks() == worker.exit_handlers
         and not _has_temporary_folder(session.config)
         and not _holds_output(session.config)
+        # Tests may have added to it.
+        and is_unheard(session.config)
     )
 
 
 def _server_may(server: Server) -> bool:
     prepared, config, ending = server.prepared, server.config, server.ending
-    if not server.apart or prepared is None or not prepared.ends_unheard or config is None or ending is None:
+    if not server.apart or prepared is None or config is None or ending is None:
         return False
     return (
         ending["exit_code"] in (0, 1)
@@ -91,6 +93,7 @@ def _server_may(server: Server) -> bool:
         and not cache.holds_failures(config)
         and not _has_temporary_folder(config)
         and cache.is_known(config, prepared.known_ids)
+        and is_unheard(config)
     )
 
 

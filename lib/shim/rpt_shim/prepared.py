@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
-from rpt_shim import cache, ending, inventory, sharing, wire
+from rpt_shim import cache, inventory, sharing, wire
 from rpt_shim.renewed import Doubt, Replaced, Runs
 from rpt_shim.voices import Voices
 
@@ -24,8 +24,6 @@ class Prepared:
         self.shared = sharing.used(session, [])[0]
         #: The ids of all tests, as pytest's cache has them.
         self.known_ids = cache.known_ids(session.config)
-        #: Whether the end of the session does what nobody could miss.
-        self.ends_unheard = ending.is_unheard(session.config)
         #: Whether a collection of garbage could be heard.
         self.voices = Voices(session.config, own_sockets)
 

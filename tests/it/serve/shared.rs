@@ -300,3 +300,45 @@ fn pytest_s_cache_is_as_after_pytest() {
     assert!(output.text().contains("1 failed"), "{}", output.text());
     daemon.stop();
 }
+
+/// What is done at a session's end is done by a warm run, whoever it was that wanted it.
+#[test]
+fn what_ends_with_the_session_ends_with_a_warm_run() {
+    const SAYS: &str = "def says(word):\n\x20   with open('said', 'a') as file: file.write(word + '\\n')\n";
+    const TESTS: &str = "from says import says\n\
+        KEPT = []\n\
+        class Finishes:\n\x20   def pytest_sessionfinish(self): says('finishes')\n\
+        class Unconfigures:\n\x20   def pytest_unconfigure(self): says('unconfigures')\n\
+        class Speaks:\n\x20   def __init__(self): self.me = self\n\x20   def __del__(self): says('taken apart')\n\
+        def test_other(): pass\n\
+        def test_it(request):\n\x20   KEPT.clear()\n\x20   ";
+    const FINISHES: &str = "import os\n\
+        def pytest_sessionfinish():\n\x20   if 'PYTEST_XDIST_WORKER' in os.environ: says('finishes')\n";
+    const FIXTURE: &str = "import pytest\n\
+        @pytest.fixture(scope='session', autouse=True)\ndef late():\n\x20   yield\n\x20   says('torn down')\n";
+    for (conftest, body, said) in [
+        ("", "import atexit; atexit.register(says, 'at exit')", "at exit"),
+        ("", "request.config.add_cleanup(lambda: says('cleanup'))", "cleanup"),
+        ("", "request.config.pluginmanager.register(Finishes())", "finishes"),
+        ("", "request.config.pluginmanager.register(Unconfigures())", "unconfigures"),
+        ("", "KEPT.append(Speaks()); KEPT.clear()", "taken apart"),
+        (FINISHES, "pass", "finishes"),
+        (FIXTURE, "pass", "torn down"),
+    ] {
+        let project = Project::with_test(&format!("{TESTS}{body}\n"))
+            .file("says.py", SAYS)
+            .file("conftest.py", &format!("from says import says\n{conftest}"));
+        let daemon = Daemon::start(&project);
+        project.command("rpt-run").arg("test_it.py::test_other").run().assert_code(0);
+        assert!(process::poll(|| daemon.status()["contexts"][0]["state"] == "warm"), "{}", daemon.status());
+        let lines = |alone: &[&str]| {
+            project.write("said", "");
+            project.command("rpt-run").arg("test_it.py::test_it").args(alone).run().assert_code(0);
+            project.read("said")
+        };
+        let (warm, alone) = (lines(&[]), lines(&["--no-serve"]));
+        assert!(warm.lines().any(|line| line == said), "{said}: {warm:?}");
+        assert_eq!(warm, alone);
+        daemon.stop();
+    }
+}
