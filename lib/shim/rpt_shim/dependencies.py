@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from rpt_shim import wire
+from rpt_shim.seclusion import Seclusion
 
 #: Modules that list folders only to find what can be imported or collected.
 FINDERS = frozenset(
@@ -101,6 +102,7 @@ class Dependencies:
         self.listed: dict[str, tuple[list[str] | None, bool]] = {}
         #: Sources that something else than an import reads.
         self.read_by: set[str] = set()
+        self.seclusion = Seclusion(installed_prefixes())
         self.made: set[str] = set()
         #: Folders that the collection made, each with a slash, by where they really are: what is in
         #: them is its own.
@@ -142,6 +144,7 @@ class Dependencies:
         """Begins again, at what a few files depend on."""
         self.began_ns = int(begin * 1e9)
         self.opened, self.listed, self.read_by = {}, {}, set()
+        self.seclusion.begin_again()
         self.made, self.made_folders, self.unseen = set(), (), None
         self.modules_before = set(sys.modules)
         self.interest = dict(self.events)
@@ -153,6 +156,7 @@ class Dependencies:
     def stop(self) -> None:
         """Nothing is looked at from here on."""
         self.interest.clear()
+        self.seclusion.end()
 
     def _hook(self, event: str, args: Any) -> None:
         note = self.interest.get(event)
@@ -282,6 +286,7 @@ class Dependencies:
                 "unseen": f"what it depended on could not be told ({type(error).__name__}: {wire.text(error)})",
                 "hidden_folders": False,
                 "read": [],
+                "secluded": [],
                 "crosses_files": True,
                 "filters": ["", ""],
                 "registered_markers": [],
@@ -318,6 +323,7 @@ class Dependencies:
             "unseen": self.unseen or unstable or self._uncacheable(config),
             "hidden_folders": ".*" not in config.getini("norecursedirs"),
             "read": sorted(wire.text(name) for name in self.read_by),
+            "secluded": sorted(map(wire.text, self.seclusion.files)),
             # Of a part whoever collected it has made sure.
             "crosses_files": self.modules_before is None and any(is_shared(item) for item in session.items),
             "filters": [config.option.keyword, config.option.markexpr],

@@ -124,13 +124,15 @@ def _collect(session: pytest.Session, old: pytest.Module) -> tuple[pytest.Module
 
 
 def _forget(session: pytest.Session, old: pytest.Module) -> None:
+    manager: Any = session._fixturemanager
+    if _is_held(old, getattr(manager, "_holderobjseen", set())):
+        raise Doubt("somebody else holds its module")
     module = old.obj
     names = [name for name, known in list(sys.modules.items()) if known is module]
     if type(module) is not types.ModuleType or names != [module.__name__]:
         raise Doubt("its module is not under its name")
     del sys.modules[module.__name__]
     linecache.cache.pop(str(old.path), None)
-    manager: Any = session._fixturemanager
     for table in _tables(manager):
         for place in [place for place in table if _is_of(old, place)]:
             del table[place]
@@ -143,6 +145,20 @@ def _forget(session: pytest.Session, old: pytest.Module) -> None:
     for holder in [holder for holder in seen if holder is module or _defined_in(holder) == module.__name__]:
         seen.discard(holder)
     shortcuts.forget(session)
+
+
+def _is_held(old: pytest.Module, seen: set[Any]) -> bool:
+    """Whether anybody has its module but Python under its name, its package and pytest."""
+    module = old.obj
+    free = types.ModuleType(module.__name__)
+    package, _, name = module.__name__.rpartition(".")
+    holders = [
+        sys.modules.get(module.__name__) is module,
+        vars(sys.modules.get(package, free)).get(name) is module,
+        vars(old).get("_obj") is module,
+        module in seen,
+    ]
+    return sys.getrefcount(module) - sys.getrefcount(free) != sum(holders)
 
 
 @contextlib.contextmanager

@@ -151,6 +151,8 @@ class Server:
         if self.settings.get("identity") is not None:
             parts.is_one_of_many(early_config.known_args_namespace)
         rewritten.install(early_config, self.dependencies)
+        if self.dependencies is not None:
+            self.dependencies.seclusion.install(early_config)
         yield
         marks.register_options(early_config, parser)
 

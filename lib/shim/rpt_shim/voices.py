@@ -88,7 +88,8 @@ class Voices:
         """Whether nothing could be heard of a collection now."""
         if not self.before_is_silent or _older_collections() != self.collections:
             return False
-        return self.are_silent([*gc.get_objects(generation=0), *gc.get_objects(generation=1)])
+        # One after the other: a list of both would be in itself, and hold all that it names.
+        return self.are_silent(gc.get_objects(generation=0)) and self.are_silent(gc.get_objects(generation=1))
 
     def are_silent(self, objects: list[Any]) -> bool:
         """Of objects that the collector knows, and of what they hold that it does not."""

@@ -113,6 +113,10 @@ pub(super) fn merged(
         block.outline.clone_from(&old.outline);
     }
     outlined(&mut merged.built.blocks, &part.files, watched, &captured, &before.rootdir);
+    for block in &mut merged.built.blocks {
+        // Others looked at it when they were collected.
+        block.secluded &= known.get(block.file_path.as_str()).is_some_and(|old| old.secluded);
+    }
     let trust = match (&before.trust, doubt) {
         (Trust::Proven, None) => Trust::Proven,
         (Trust::Proven, Some(why)) => Trust::Doubtful(why),

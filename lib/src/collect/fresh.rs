@@ -202,7 +202,7 @@ pub(super) fn read_items(
 /// Notes the outlines of the blocks' sources; of `files` alone where any are named.
 pub(super) fn outlined(blocks: &mut [Block], files: &[String], watched: &Watched, captured: &Captured, rootdir: &str) {
     for block in blocks.iter_mut().filter(|block| files.is_empty() || files.contains(&block.file_path)) {
-        outlines(std::slice::from_mut(block), &captured.sources, &watched.read, rootdir);
+        outlines(std::slice::from_mut(block), &captured.sources, watched, rootdir);
     }
 }
 

@@ -5,7 +5,8 @@
 //! Alone is exact only where no other file can notice: pytest's own hooks alone decide,
 //! nothing orders tests of several files among each other, the changed files import
 //! what they imported, do nothing else at their import that can be felt outside, and no
-//! other source of the project names them. In every other case all is collected.
+//! other source of the project names them, or comes to them by a name that it puts
+//! together: it cannot, or it was seen not to. In every other case all is collected.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -14,8 +15,9 @@ use std::path::Path;
 use super::dependencies::{Change, FileDependency};
 use super::file_state::{FileState, content};
 use super::snapshot::{Block, Builder, Built, Head, Selector, Selectors, Trust};
+use super::watched::Watched;
 use crate::python_source::effect::{Outline, outline};
-use crate::python_source::mention::mention;
+use crate::python_source::mention::{may_use, names};
 use crate::record::Record;
 
 /// The files, relative to rootdir, that may be collected alone after `changes`; `None`:
@@ -72,12 +74,12 @@ fn stands_alone(head: &Head, file: &str) -> bool {
     if known.is_none() || known != now.as_ref() {
         return false;
     }
+    // Who comes to it by a way that does not name it would have been seen.
+    let uses = if block.secluded { names } else { may_use };
     let package = path.parent().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or_default();
     let others =
         head.dependencies.files.iter().filter(|other| is_source(head, other) && Path::new(&other.path) != path);
-    others
-        .into_iter()
-        .all(|other| read(Path::new(&other.path)).is_some_and(|source| mention(&source, module, package).is_none()))
+    others.into_iter().all(|other| read(Path::new(&other.path)).is_some_and(|source| !uses(&source, module, package)))
 }
 
 fn is_source(head: &Head, file: &FileDependency) -> bool {
@@ -89,14 +91,15 @@ fn read(path: &Path) -> Option<Vec<u8>> {
     content(path, &FileState::of(path)?)
 }
 
-/// The outline of each block's file, for the next time.
-pub fn outlines(blocks: &mut [Block], sources: &HashMap<String, Vec<u8>>, read_by_others: &[String], rootdir: &str) {
+/// The outline of each block's file, for the next time, and whether others looked at its module.
+pub fn outlines(blocks: &mut [Block], sources: &HashMap<String, Vec<u8>>, watched: &Watched, rootdir: &str) {
     for block in blocks {
         let path = Path::new(rootdir).join(&block.file_path).display().to_string();
         block.outline = sources.get(&path).map(|source| Outline {
-            contained: outline(source).contained && !read_by_others.contains(&path),
+            contained: outline(source).contained && !watched.read.contains(&path),
             ..outline(source)
         });
+        block.secluded = watched.secluded.contains(&path);
     }
 }
 

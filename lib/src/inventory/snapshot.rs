@@ -75,6 +75,8 @@ pub struct Block {
     pub agreed: bool,
     /// Of the file's source, where it is known.
     pub outline: Option<Outline>,
+    /// While all was collected nobody else of the project looked at its module.
+    pub secluded: bool,
 }
 
 /// What can be said of collecting a suite in parts, and of filtering it.

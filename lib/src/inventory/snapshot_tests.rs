@@ -22,6 +22,7 @@ fn head() -> Head {
             digest: "d".into(),
             with_lines: "l".into(),
             agreed: false,
+            secluded: true,
             outline: None,
         }],
         dependencies: Dependencies::default(),

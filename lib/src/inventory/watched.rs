@@ -31,6 +31,8 @@ pub struct Watched {
     pub hidden_folders: bool,
     /// Python sources that something else than an import read.
     pub read: Vec<String>,
+    /// Test modules at which nobody else of the project looked.
+    pub secluded: Vec<String>,
     /// Some parameter makes pytest order tests of several files among each other.
     pub crosses_files: bool,
     /// `-k` and `-m` as pytest's configuration has them.
@@ -146,7 +148,7 @@ mod tests {
         let nothing: [&str; 0] = [];
         serde_json::from_value(serde_json::json!({
             "files": nothing, "listings": listings, "prefixes": nothing, "executable": "/bin/sh", "hooks": nothing,
-            "unseen": null, "hidden_folders": false, "read": nothing, "crosses_files": false, "filters": ["", ""],
+            "unseen": null, "hidden_folders": false, "read": nothing, "secluded": nothing, "crosses_files": false, "filters": ["", ""],
             "registered_markers": null, "arguments": nothing,
         }))
         .unwrap()

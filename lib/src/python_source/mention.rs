@@ -22,19 +22,18 @@ const ROUNDABOUT: [&str; 14] = [
     "modules",
 ];
 
-/// How `source` may use the module `name`, whose package is `package`: the word by
-/// which it does.
-pub fn mention<'a>(source: &[u8], name: &'a str, package: &str) -> Option<&'a str> {
+/// Whether `source` may use the module `name`, whose package is `package`.
+pub fn may_use(source: &[u8], name: &str, package: &str) -> bool {
     uses(source, name, package, true)
 }
 
 /// Whether `source` names the module `name`, whose package is `package`. Not wide: whoever
 /// imports what it does not name is not found.
 pub fn names(source: &[u8], name: &str, package: &str) -> bool {
-    uses(source, name, package, false).is_some()
+    uses(source, name, package, false)
 }
 
-fn uses<'a>(source: &[u8], name: &'a str, package: &str, roundabout: bool) -> Option<&'a str> {
+fn uses(source: &[u8], name: &str, package: &str, roundabout: bool) -> bool {
     let is_module = |word: &[u8]| word == name.as_bytes();
     for line in lines(source) {
         let first = line.tokens.first();
@@ -44,7 +43,7 @@ fn uses<'a>(source: &[u8], name: &'a str, package: &str, roundabout: bool) -> Op
             // `from package import *` gives what the package holds, its modules too.
             let from = line.tokens.iter().rev().find(|token| !token.is("*") && !token.is("import"));
             if from.is_some_and(|token| token.is(".") || token.text == package.as_bytes()) {
-                return Some(name);
+                return true;
             }
         }
         for (index, token) in line.tokens.iter().enumerate() {
@@ -57,18 +56,13 @@ fn uses<'a>(source: &[u8], name: &'a str, package: &str, roundabout: bool) -> Op
                     is_module(token.text) && (after_dot || line.tokens.iter().any(|token| token.is("import")))
                 }
             };
-            if used {
-                return Some(name);
-            }
-            if roundabout
-                && token.kind == Kind::Word
-                && let Some(way) = ROUNDABOUT.iter().find(|way| way.as_bytes() == token.text)
-            {
-                return Some(way);
+            let is_roundabout = token.kind == Kind::Word && ROUNDABOUT.iter().any(|way| way.as_bytes() == token.text);
+            if used || (roundabout && is_roundabout) {
+                return true;
             }
         }
     }
-    None
+    false
 }
 
 #[cfg(test)]
@@ -76,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn uses() {
+    fn whoever_names_it_or_may_come_to_it_otherwise_uses_it() {
         for source in [
             "import test_a",
             "from tests import test_a as a",
@@ -86,13 +80,14 @@ mod tests {
             "pytest_plugins = ['tests.test_a']",
             "tests.test_a.x",
         ] {
-            assert_eq!(mention(source.as_bytes(), "test_a", "tests"), Some("test_a"), "{source}");
+            assert!(may_use(source.as_bytes(), "test_a", "tests"), "{source}");
+            assert!(names(source.as_bytes(), "test_a", "tests"), "{source}");
         }
         let source = b"m = importlib.import_module(n); import test_a";
         assert!(names(source, "test_a", "tests") && !names(source, "test_b", "tests"));
-        assert_eq!(mention(b"m = importlib.import_module(n)", "test_a", "tests"), Some("import_module"));
+        assert!(may_use(b"m = importlib.import_module(n)", "test_a", "tests"));
         for source in ["def test_a(): pass", "from helpers import *", "# test_a", "import test_ab", "test_a = 1"] {
-            assert_eq!(mention(source.as_bytes(), "test_a", "tests"), None, "{source}");
+            assert!(!may_use(source.as_bytes(), "test_a", "tests"), "{source}");
         }
     }
 }

@@ -35,6 +35,7 @@ const MODULES: &[(&str, &str)] = &[
     ("parts", include_str!("../../shim/rpt_shim/parts.py")),
     ("relay", include_str!("../../shim/rpt_shim/relay.py")),
     ("worker", include_str!("../../shim/rpt_shim/worker.py")),
+    ("seclusion", include_str!("../../shim/rpt_shim/seclusion.py")),
     ("dependencies", include_str!("../../shim/rpt_shim/dependencies.py")),
     ("rewritten", include_str!("../../shim/rpt_shim/rewritten.py")),
     ("voices", include_str!("../../shim/rpt_shim/voices.py")),

@@ -209,6 +209,36 @@ fn whatever_may_be_noticed_elsewhere_makes_a_new_process() {
     assert_ne!(warm.pid(), pid);
 }
 
+/// A product that imports by names it puts together may come to any module; whether it did was seen.
+#[test]
+fn who_looks_at_a_file_without_naming_it_is_seen() {
+    let product = "import sys\nexec('EXECUTED = 1')\nsys.modules.get('x')\n\
+        def answer(): return 42\ndef load(name): return __import__(name)\n";
+    let project = project().file("product.py", product);
+    let mut warm = Warm::start(&project);
+    let pid = warm.pid();
+    for values in ["[1, 2, 3]", "[7]", "[1, 2]"] {
+        project.write("test_it.py", &FIRST.replace("[1, 2]", values));
+        warm.is_as_plain(values);
+        assert_eq!(warm.pid(), pid, "{values}");
+    }
+    for (what, looks) in [
+        ("a value", "VALUES = product.load('test_' + 'it').VALUES"),
+        ("its names", "VALUES = vars(product.sys.modules['test_' + 'it'])['VALUES']"),
+        ("itself", "KEPT = product.sys.modules['test_' + 'it']"),
+    ] {
+        let test = "@pytest.mark.parametrize('value', VALUES)\ndef test_user(value): assert value < 9\n";
+        let test = if looks.contains("KEPT") { "def test_user(): assert KEPT.VALUES == [1, 2]\n" } else { test };
+        project.write("test_user.py", &format!("import product\nimport pytest\n{looks}\n{test}"));
+        warm.is_as_plain(what);
+        let pid = warm.pid();
+        project.write("test_it.py", &FIRST.replace("[1, 2]", "[1, 10]"));
+        warm.is_as_plain(what);
+        assert_ne!(warm.pid(), pid, "{what}");
+        project.write("test_it.py", FIRST);
+    }
+}
+
 #[test]
 fn runs_and_listings_see_what_was_collected_again() {
     let project = project();
