@@ -100,9 +100,10 @@ class Dependencies:
         self.opened: dict[str, tuple[Any, int]] = {}
         #: By path: its entries when it was first listed, and whether all of them count.
         self.listed: dict[str, tuple[list[str] | None, bool]] = {}
-        #: Sources that something else than an import reads.
+        #: Sources that somebody else than pytest reads, or imports.
         self.read_by: set[str] = set()
         self.seclusion = Seclusion(installed_prefixes())
+        self.stdlib = os.path.realpath(sysconfig.get_path("stdlib")) + os.sep
         self.made: set[str] = set()
         #: Folders that the collection made, each with a slash, by where they really are: what is in
         #: them is its own.
@@ -184,25 +185,33 @@ class Dependencies:
                 if name not in self.opened:
                     self.made.add(name)
                 return
-        elif name in self.opened and name.endswith(".py"):
-            self._note_reader(name)
-            return
         if name not in self.opened:
             self.opened[name] = (state_of(name), time.time_ns())
         if name.endswith(".py"):
             self._note_reader(name)
+        elif name.endswith(".pyc"):
+            self._note_reader(_source_of(name) or name)
 
     def _note_reader(self, name: str) -> None:
-        """Whether an import, or pytest's for assertions, reads this source."""
-        frame = sys._getframe(3)
-        for _ in range(6):
-            if frame is None:
-                break
-            module = frame.f_globals.get("__name__")
-            if module in ("_frozen_importlib_external", "importlib._bootstrap_external", "_pytest.assertion.rewrite"):
+        """Whether anybody but pytest, and the file itself, reads this source, or code that was made of it."""
+        if name in self.read_by or not self.seclusion.is_project(name):
+            return
+        frame, by_others = sys._getframe(3), False
+        while frame is not None:
+            file = frame.f_code.co_filename
+            if file == name:
                 return
+            if self.seclusion.is_project(file):
+                by_others = True
+                break
+            module = str(frame.f_globals.get("__name__"))
+            if module.startswith(("_pytest.", "rpt_shim.")):
+                break
+            # A plugin reads it for itself.
+            by_others = by_others or not (file.startswith(("<", self.stdlib)) and not _in_site(file, self.stdlib))
             frame = frame.f_back
-        self.read_by.add(name)
+        if by_others:
+            self.read_by.add(name)
 
     def _open_database(self, args: Any) -> None:
         name = _absolute(args[0])

@@ -22,16 +22,20 @@ if TYPE_CHECKING:
 #: Options of pytest's by which something is written at a session's end.
 WRITING = ("pastebin", "debug", "stepwise", "stepwise_skip", "cacheshow", "log_file")
 
+#: Hooks around a process's whole run: whoever wraps one goes on when it ends.
+AROUND = ("pytest_cmdline_main", "pytest_runtestloop")
+
 #: Where pytest's own code lies.
 OF_PYTEST = os.path.dirname(os.path.abspath(junitxml.__file__)) + os.sep
 
 
 def is_unheard(config: pytest.Config) -> bool:
     """Whether the end of this session does nothing but what is looked at when a process leaves: nobody
-    but pytest acts there, and pytest has nothing to write."""
+    but pytest acts there or when its loop has ended, and pytest has nothing to write."""
     return (
         versions.is_tested()
         and nobody_else_acts(config, *standing.LAST_HOOKS, "pytest_terminal_summary")
+        and not any(_wraps(found) and not _is_own(found.function) for found in _implementations(config, *AROUND))
         and all(path.startswith(OF_PYTEST) for path in standing.files_of_cleanups(config))
         and config.stash.get(junitxml.xml_key, None) is None
         and not any(getattr(config.option, name, None) for name in WRITING)
@@ -41,8 +45,16 @@ def is_unheard(config: pytest.Config) -> bool:
 
 def nobody_else_acts(config: pytest.Config, *hooks: str) -> bool:
     """Whether only pytest and rpt implement these hooks."""
-    implementations = [found for name in hooks for found in getattr(config.hook, name).get_hookimpls()]
-    return all(_is_own(implementation.function) for implementation in implementations)
+    return all(_is_own(found.function) for found in _implementations(config, *hooks))
+
+
+def _implementations(config: pytest.Config, *hooks: str) -> list[Any]:
+    return [found for name in hooks for found in getattr(config.hook, name).get_hookimpls()]
+
+
+def _wraps(implementation: Any) -> bool:
+    # Older versions of pluggy know one kind.
+    return implementation.hookwrapper or getattr(implementation, "wrapper", False)
 
 
 def _is_own(function: Any) -> bool:
@@ -89,7 +101,8 @@ def _server_may(server: Server) -> bool:
         return False
     return (
         ending["exit_code"] in (0, 1)
-        and not ending["failures"]
+        # pytest keeps what failed last.
+        and not (ending["failures"] or ending["ran"])
         and not cache.holds_failures(config)
         and not _has_temporary_folder(config)
         and cache.is_known(config, prepared.known_ids)
@@ -103,18 +116,16 @@ def _has_temporary_folder(config: Any) -> bool:
 
 def _holds_output(config: pytest.Config) -> bool:
     """Whether something was captured that no test was told of: it is shown at the end."""
-    sys.stdout.flush()
-    sys.stderr.flush()
     manager = config.pluginmanager.getplugin("capturemanager")
     capturing = getattr(manager, "_global_capturing", None)
-    for stream in ("out", "err"):
-        file = getattr(getattr(capturing, stream, None), "tmpfile", None)
-        try:
-            if file is None or os.fstat(file.fileno()).st_size > 0:
-                return True
-        except (OSError, ValueError):
-            return True
-    return False
+    files = [getattr(getattr(capturing, stream, None), "tmpfile", None) for stream in ("out", "err")]
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        return any(os.fstat(file.fileno()).st_size > 0 for file in files)
+    except (AttributeError, OSError, ValueError):
+        # Captured otherwise, or closed by a test.
+        return True
 
 
 def leave(server: Server, code: int) -> None:
@@ -140,7 +151,7 @@ def leave(server: Server, code: int) -> None:
         # Nothing is left to be heard of it or found below it: nobody need wait until the system
         # has taken the memory of a whole suite apart.
         server.worker.results.send("gone", code)
-        os.closerange(0, 256)
+        os.closerange(0, max(map(int, os.listdir("/proc/self/fd"))) + 1)
     if server.apart and server.last_client is not None:
         # Everything is done, and whoever forked this process sees its end: the client need
         # not wait for that either.

@@ -564,9 +564,9 @@ class Server:
         if self.forked:
             return
         ending = set()
-        if self.apart and self.children:
-            # They were killed, if they did not end by themselves. Where nothing is below one, nothing comes
-            # of it that would have to be ended, and whoever adopts it waits for it.
+        if self.apart and self.children and self.ending is not None and self.ending["exit_code"] in (0, 1):
+            # They have said all, or their end is known. Where nothing is below one, nothing comes of it
+            # that would have to be ended, and whoever adopts it waits for it.
             self.children.kill()
             ending = {pid for pid in self.children.pids() if not orphans.children(pid)}
         orphans.end(self.spared | ending)

@@ -74,7 +74,7 @@ fn stands_alone(head: &Head, file: &str) -> bool {
     if known.is_none() || known != now.as_ref() {
         return false;
     }
-    // Who comes to it by a way that does not name it would have been seen.
+    // Who comes to it, or to its file, by a way that does not name it would have been seen.
     let uses = if block.secluded { names } else { may_use };
     let package = path.parent().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or_default();
     let others =

@@ -29,7 +29,7 @@ pub struct Watched {
     pub unseen: Option<String>,
     /// See [`Dependencies::hidden_folders`].
     pub hidden_folders: bool,
-    /// Python sources that something else than an import read.
+    /// Python sources that somebody else than pytest read, or imported.
     pub read: Vec<String>,
     /// Test modules at which nobody else of the project looked.
     pub secluded: Vec<String>,

@@ -247,11 +247,13 @@ impl State<'_> {
             Event::Server(Some(FromServer::Forked { worker, pid })) => {
                 if let Some(slot) = self.slots.iter_mut().rfind(|slot| slot.name == worker) {
                     slot.pid = Some(pid);
-                    if self.stopped.is_some() && !slot.ready {
-                        // It collects what nobody will run.
+                    if slot.status.is_some() || (self.stopped.is_some() && !slot.ready) {
+                        // It has ended before it was known, or collects what nobody will run.
                         slot.kill_group();
                     }
-                    self.run.policy.memory.watch_worker(pid);
+                    if slot.status.is_none() {
+                        self.run.policy.memory.watch_worker(pid);
+                    }
                 }
             }
             Event::Server(Some(FromServer::Exited { pid, status, .. })) => {

@@ -226,16 +226,30 @@ fn who_looks_at_a_file_without_naming_it_is_seen() {
         ("a value", "VALUES = product.load('test_' + 'it').VALUES"),
         ("its names", "VALUES = vars(product.sys.modules['test_' + 'it'])['VALUES']"),
         ("itself", "KEPT = product.sys.modules['test_' + 'it']"),
+        ("its text", "NAMES = {}\nexec(open('test_' + 'it.py').read(), NAMES)\nVALUES = NAMES['VALUES']"),
+        ("a run of it", "import runpy\nVALUES = runpy.run_path('test_' + 'it.py')['VALUES']"),
+        (
+            "a copy",
+            "import importlib.util as u\nspec = u.spec_from_file_location('copy', 'test_' + 'it.py')\n\
+             copy = u.module_from_spec(spec)\nspec.loader.exec_module(copy)\nVALUES = copy.VALUES",
+        ),
+        (
+            "one that it drops",
+            "IT = product.load('test_' + 'it')\nVALUES = IT.VALUES\ndel product.sys.modules[IT.__name__]",
+        ),
     ] {
         let test = "@pytest.mark.parametrize('value', VALUES)\ndef test_user(value): assert value < 9\n";
         let test = if looks.contains("KEPT") { "def test_user(): assert KEPT.VALUES == [1, 2]\n" } else { test };
-        project.write("test_user.py", &format!("import product\nimport pytest\n{looks}\n{test}"));
+        // Collected before it, or after it.
+        let user = if what.contains("drops") { "test_ahead.py" } else { "test_user.py" };
+        project.write(user, &format!("import product\nimport pytest\n{looks}\n{test}"));
         warm.is_as_plain(what);
         let pid = warm.pid();
         project.write("test_it.py", &FIRST.replace("[1, 2]", "[1, 10]"));
         warm.is_as_plain(what);
         assert_ne!(warm.pid(), pid, "{what}");
         project.write("test_it.py", FIRST);
+        std::fs::remove_file(project.path().join(user)).unwrap();
     }
 }
 

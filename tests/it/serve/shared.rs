@@ -298,6 +298,11 @@ fn pytest_s_cache_is_as_after_pytest() {
     }
     let output = project.python().args(["-m", "pytest", "--lf", "-q"]).run();
     assert!(output.text().contains("1 failed"), "{}", output.text());
+    // What is mended is no longer what failed last.
+    project.write("tests/test_one.py", "def test_a(): pass\ndef test_b(): pass\n");
+    project.command("rpt-run").args(["tests/test_one.py", "-n", "1"]).run().assert_code(0);
+    let output = project.python().args(["-m", "pytest", "--lf", "-q"]).run();
+    assert!(output.text().contains("3 passed"), "{}", output.text());
     daemon.stop();
 }
 
@@ -314,6 +319,8 @@ fn what_ends_with_the_session_ends_with_a_warm_run() {
         def test_it(request):\n\x20   KEPT.clear()\n\x20   ";
     const FINISHES: &str = "import os\n\
         def pytest_sessionfinish():\n\x20   if 'PYTEST_XDIST_WORKER' in os.environ: says('finishes')\n";
+    const WRAPS: &str = "import os, pytest\n@pytest.hookimpl(hookwrapper=True)\n\
+        def pytest_runtestloop():\n\x20   yield\n\x20   if 'PYTEST_XDIST_WORKER' in os.environ: says('around')\n";
     const FIXTURE: &str = "import pytest\n\
         @pytest.fixture(scope='session', autouse=True)\ndef late():\n\x20   yield\n\x20   says('torn down')\n";
     for (conftest, body, said) in [
@@ -323,6 +330,7 @@ fn what_ends_with_the_session_ends_with_a_warm_run() {
         ("", "request.config.pluginmanager.register(Unconfigures())", "unconfigures"),
         ("", "KEPT.append(Speaks()); KEPT.clear()", "taken apart"),
         (FINISHES, "pass", "finishes"),
+        (WRAPS, "pass", "around"),
         (FIXTURE, "pass", "torn down"),
     ] {
         let project = Project::with_test(&format!("{TESTS}{body}\n"))
