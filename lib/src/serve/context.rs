@@ -315,7 +315,8 @@ impl Context {
                 context.look_again();
             }
         });
-        Warm { inventory, collected_at, errors, server: kept, _watching: watching }
+        let is_lost = serves && kept.is_none();
+        Warm { inventory, collected_at, errors, server: kept, is_lost, _watching: watching }
     }
 
     /// Notices when a server that stays is killed.
@@ -429,6 +430,9 @@ impl Context {
         }
         let view = warm.view();
         let Some(kept) = &mut warm.server else {
+            if warm.is_lost {
+                self.makes_another(state.warm.take());
+            }
             return Ok((None, view));
         };
         kept.used = true;
@@ -437,18 +441,19 @@ impl Context {
             return Ok((Some(socket), view));
         }
         let waits = kept.server.linger(&kept.socket, ONE_CLIENT_SECONDS).is_ok();
-        if let Some(used) = warm.server.take() {
-            let context = Arc::clone(self);
-            std::thread::spawn(move || {
-                used.server.end();
-                context.warm_again();
-            });
-        }
-        // The next one needs another.
-        if let Some(warm) = state.warm.take() {
-            warm.end();
-        }
+        self.makes_another(state.warm.take());
         Ok((waits.then_some(socket), view))
+    }
+
+    /// The next run needs another process that collected than that one, which ends when it has served.
+    fn makes_another(self: &Arc<Self>, used: Option<Warm>) {
+        let context = Arc::clone(self);
+        std::thread::spawn(move || {
+            if let Some(server) = used.and_then(|warm| warm.server) {
+                server.server.end();
+            }
+            context.warm_again();
+        });
     }
 
     /// A server for a run of the daemon's own, what holds now, and whether the server keeps

@@ -25,6 +25,8 @@ pub(super) struct Warm {
     pub(super) collected_at: u64,
     pub(super) errors: Vec<CollectError>,
     pub(super) server: Option<WarmServer>,
+    /// The server ended before it could serve anybody.
+    pub(super) is_lost: bool,
     /// Until it is used up or made again.
     pub(super) _watching: Option<Watching>,
 }
@@ -54,14 +56,14 @@ impl Warm {
         part: (Vec<String>, Vec<String>),
         interrupts: &Receiver<Interrupted>,
     ) -> anyhow::Result<Warm> {
-        let Warm { inventory, server, errors, _watching, .. } = self;
+        let Warm { inventory, server, errors, is_lost, _watching, .. } = self;
         let Some(mut kept) = server.filter(|kept| !kept.once) else {
             anyhow::bail!("no process stays");
         };
         match inventory.renewed(question, &mut kept.server, part, interrupts) {
             Ok(inventory) => {
                 let collected_at = jiff::Timestamp::now().as_millisecond().max(0) as u64;
-                Ok(Warm { inventory, collected_at, errors, server: Some(kept), _watching })
+                Ok(Warm { inventory, collected_at, errors, server: Some(kept), is_lost, _watching })
             }
             Err(why) => {
                 kept.end();

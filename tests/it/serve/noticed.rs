@@ -102,3 +102,30 @@ fn what_was_forked_before_it_is_needed_is_no_other_than_what_is_forked_then() {
     drop(client);
     project.assert_no_process_left();
 }
+
+/// A process that ends when it has collected and before it serves anybody is missed by the next run,
+/// which has an interpreter of its own; those after it find another one.
+#[test]
+fn a_process_that_ends_before_it_serves_is_replaced() {
+    let project = Project::with_test("def test_a(): pass\n").file(
+        "conftest.py",
+        "import os, sys\n\
+         def listens(event, args):\n\
+         \x20   if event == 'socket.bind' and os.path.exists('broken'):\n\
+         \x20       os.unlink('broken')\n\
+         \x20       os._exit(1)\n\
+         sys.addaudithook(listens)\n",
+    );
+    project.write("broken", "");
+    let daemon = Daemon::start(&project);
+    let mut client = daemon.client("named");
+    let context = client.open(&project);
+    let state = || daemon.status()["contexts"][0]["state"].clone();
+    client.want(json!({"type": "collect", "context_id": context}), "collection_complete");
+    assert!(!project.path().join("broken").exists());
+    assert_eq!(state(), "cold");
+    let run = json!({"type": "run", "context_id": context, "node_ids": []});
+    assert_eq!(client.want(run.clone(), "run_complete")["passed"], 1);
+    assert!(process::poll(|| state() == "warm"), "{}", daemon.status());
+    assert_eq!(client.want(run, "run_complete")["passed"], 1);
+}
