@@ -9,6 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::event::Event;
+use super::queued::say_of_the_way;
 use crate::server::{ControlReader, FromServer};
 
 /// What the process said last: pytest's exit code, over which plugins have a say, and
@@ -57,7 +58,7 @@ impl Attending {
                         // It may be gone already.
                         let _ = kill(Pid::from_raw(pid?), Signal::SIGKILL);
                     }
-                    Ok(_) => {}
+                    Ok(event) => say_of_the_way(&event),
                     Err(_) => return self.done.recv().ok().flatten(),
                 },
             }

@@ -62,6 +62,24 @@ struct Open {
     again: Vec<(u32, Vec<TestResult>)>,
 }
 
+/// What people are told when the server goes away or comes back.
+fn of_the_way(said: &Said) -> Option<String> {
+    match said {
+        Said::Away(reason) => Some(format!("the queue is away, it is tried again: {}", one_line(reason))),
+        Said::Back => Some("the queue is back".to_string()),
+        _ => None,
+    }
+}
+
+/// Tells it where nobody reports any more, if the event is of that kind.
+pub(super) fn say_of_the_way(event: &Event) {
+    if let Event::Plan(said) = event
+        && let Some(text) = of_the_way(said)
+    {
+        say(&format!("rpt-run: {text}"));
+    }
+}
+
 impl Queued {
     /// The part of the node of that name. `items`: by number of the plan.
     pub(super) fn new(node: NodeHandle, name: String, items: Vec<u32>) -> Queued {
@@ -89,8 +107,7 @@ impl Queued {
                 recv(left) -> problem => return problem.unwrap_or_else(|_| Some("it had given up".to_string())),
                 recv(events) -> event => match event {
                     Ok(Event::Interrupted(interrupted)) => return Some(interrupted.to_string()),
-                    Ok(Event::Plan(Said::Away(reason))) => say(&format!("rpt-run: the queue is away, it is tried again: {}", one_line(&reason))),
-                    Ok(_) => {}
+                    Ok(event) => say_of_the_way(&event),
                     Err(_) => return left.recv().unwrap_or_else(|_| Some("it had given up".to_string())),
                 },
             }
@@ -257,10 +274,11 @@ impl State<'_> {
                     (queued.asked, queued.over) = (None, true);
                 }
             }
-            Said::Away(reason) => {
-                self.run.sinks.report.note(&format!("the queue is away, it is tried again: {reason}"));
+            Said::Away(_) | Said::Back => {
+                if let Some(text) = of_the_way(&said) {
+                    self.run.sinks.report.note(&text);
+                }
             }
-            Said::Back => self.run.sinks.report.note("the queue is back"),
             Said::GivenUp(reason) => self.plan_lost(reason),
         }
     }
