@@ -306,7 +306,7 @@ class Dependencies:
         config = session.config
         foreign = foreign_hooks(config)
         memory = self._memory(config)
-        stdlib = os.path.realpath(sysconfig.get_path("stdlib")) + os.sep
+        stdlib = self.stdlib
         finders = _found_by_import(stdlib) if self.modules_before is None else {}
         unstable = self.changed_listing(finders)
         files = self._files(config, stdlib, memory)

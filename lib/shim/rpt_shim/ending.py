@@ -147,7 +147,7 @@ def leave(server: Server, code: int) -> None:
     server.end_orphans()
     sys.stdout.flush()
     sys.stderr.flush()
-    if server.forked and server.worker is not None and server.resident is None and not orphans.children():
+    if server.forked and server.worker is not None and server.resident is None and orphans.has_none():
         # Nothing is left to be heard of it or found below it: nobody need wait until the system
         # has taken the memory of a whole suite apart.
         server.worker.results.send("gone", code)

@@ -53,6 +53,11 @@ def children(pid: int | None = None) -> set[int]:
     return found
 
 
+def has_none(pid: int | None = None) -> bool:
+    """Whether a process certainly has no child: elsewhere than on Linux nobody knows."""
+    return os.path.exists(f"/proc/{'self' if pid is None else pid}/task") and not children(pid)
+
+
 def reap(spared: set[int]) -> None:
     """Waits for adopted children that have ended, so that whoever looks for them sees it."""
     for pid in children() - spared:

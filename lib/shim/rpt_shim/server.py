@@ -568,7 +568,7 @@ class Server:
             # They have said all, or their end is known. Where nothing is below one, nothing comes of it
             # that would have to be ended, and whoever adopts it waits for it.
             self.children.kill()
-            ending = {pid for pid in self.children.pids() if not orphans.children(pid)}
+            ending = {pid for pid in self.children.pids() if orphans.has_none(pid)}
         orphans.end(self.spared | ending)
 
     # While nobody is connected

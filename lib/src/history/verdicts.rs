@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn many_tests_at_once_are_judged_as_each_alone() {
         let mut store = Store::temporary().unwrap();
-        let many = 250;
+        let many = 420;
         for run in 0..12_usize {
             let head = RunHead {
                 started_at_us: run as i64,
@@ -302,7 +302,7 @@ mod tests {
         let all =
             Listed::Verdicts(&[Verdict::Flaky, Verdict::Suspect, Verdict::Broken, Verdict::Fixed, Verdict::Stable]);
         let together = store.verdicts(&RunFilter::default(), &TestFilter::default(), all).unwrap();
-        assert!(together.iter().filter(|row| row.summary.fail_count > 0).count() > 100);
+        assert!(together.iter().filter(|row| row.summary.fail_count > 0).count() > 200);
         for row in &together {
             let alone = TestFilter::new(vec![row.node_id.clone()]);
             let alone = store.verdicts(&RunFilter::default(), &alone, all).unwrap();

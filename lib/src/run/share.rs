@@ -29,8 +29,8 @@ pub(super) struct Sharing {
 }
 
 /// Reads what the project at `rootdir` says, and asks the server who uses which fixture.
-/// `workers`: how many there will be; where it is one, or one test is asked for, nothing can collide. `is_whole`: every
-/// file of the project was collected.
+/// `workers`: how many there will be; where it is one, or one test is asked for, nothing can
+/// collide. `is_whole`: every file of the project was collected.
 pub(super) fn plan(
     server: &mut Server,
     items: &[BriefItem],

@@ -306,6 +306,27 @@ fn pytest_s_cache_is_as_after_pytest() {
     daemon.stop();
 }
 
+/// Where nobody acts at a session's end a warm run leaves without it.
+#[test]
+fn what_nobody_could_notice_of_a_session_s_end_is_left_out() {
+    const NOTES: &str = "from _pytest.config import Config\n\
+        ends = Config._ensure_unconfigure\n\
+        def noted(self):\n\x20   with open('ended', 'a') as file: file.write('.')\n\x20   ends(self)\n\
+        Config._ensure_unconfigure = noted\n";
+    let project = Project::with_test("def test_a(): pass\ndef test_b(): assert 0\n").file("conftest.py", NOTES);
+    let daemon = Daemon::start(&project);
+    project.command("rpt-run").arg("test_it.py::test_a").run().assert_code(0);
+    assert!(process::poll(|| daemon.status()["contexts"][0]["state"] == "warm"), "{}", daemon.status());
+    let ended = |args: &[&str]| {
+        project.write("ended", "");
+        project.command("rpt-run").arg("test_it.py::test_a").args(args).run().assert_code(0);
+        project.read("ended").len()
+    };
+    assert_eq!(ended(&[]), 0);
+    assert!(ended(&["--no-serve"]) > 0);
+    daemon.stop();
+}
+
 /// What is done at a session's end is done by a warm run, whoever it was that wanted it.
 #[test]
 fn what_ends_with_the_session_ends_with_a_warm_run() {
