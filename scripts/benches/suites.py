@@ -17,6 +17,8 @@ from real_suites import FOLDER, ROOT, SUITES
 FILES, TESTS_PER_FILE = 100, 100
 # As it stands in a table.
 PIPELINE = "rpt-collect \\| rpt-order \\| rpt-run -n 2"
+# Without what an earlier collection left.
+COLD = PIPELINE.replace("collect", "collect --force")
 
 
 def xdist_folder() -> str:
@@ -60,6 +62,7 @@ def side_by_side(name: str, folder: pathlib.Path, python: str, arguments: str, r
             environment(python, PYTHONPATH=xdist_folder()),
         ),
         PIPELINE: (f"rpt-collect {arguments} | rpt-order | rpt-run -n 2", plain),
+        COLD: (f"rpt-collect --force {arguments} | rpt-order | rpt-run -n 2", plain),
     }
     if name == "trivial":
         # In a copy that never sees bytecode: one that others have written would be used.

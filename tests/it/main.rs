@@ -46,6 +46,7 @@ mod shared_history;
 mod sharing;
 mod terminal;
 mod timeout;
+mod unfinished;
 mod verify;
 mod view;
 mod watch;

@@ -4,7 +4,7 @@
 mod alone;
 mod bad_input;
 mod base;
-mod client;
+pub(crate) mod client;
 mod fixtures;
 mod known;
 mod life;

@@ -10,6 +10,8 @@ import sys
 import warnings
 from collections.abc import Iterator
 
+from rpt_shim import unfinished
+
 #: Where process descriptors are missing, how often children are looked at, in seconds.
 CHILD_POLL = 0.02
 
@@ -28,12 +30,14 @@ class Children:
         # What is buffered here would be written by every fork again.
         sys.stdout.flush()
         sys.stderr.flush()
+        unfinished.flush_files()
         with warnings.catch_warnings():
             # Python warns of forking with threads; rpt's --exec auto has decided.
             warnings.simplefilter("ignore", DeprecationWarning)
             pid = os.fork()
         if pid == 0:
             self.forget()
+            unfinished.forked()
         else:
             self.known[pid] = (worker, _open_process(pid))
         return pid

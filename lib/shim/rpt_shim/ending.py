@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from _pytest import junitxml
 
-from rpt_shim import cache, orphans, standing, versions, wire
+from rpt_shim import cache, orphans, standing, unfinished, versions, wire
 
 if TYPE_CHECKING:
     from rpt_shim.server import Server
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: Options of pytest's by which something is written at a session's end.
 WRITING = ("pastebin", "debug", "stepwise", "stepwise_skip", "cacheshow", "log_file")
 
-#: Hooks around a process's whole run: whoever wraps one goes on when it ends.
+#: Hooks around a process's whole run: whoever takes part in one may go on when it ends.
 AROUND = ("pytest_cmdline_main", "pytest_runtestloop")
 
 #: Where pytest's own code lies.
@@ -34,8 +34,7 @@ def is_unheard(config: pytest.Config) -> bool:
     but pytest acts there or when its loop has ended, and pytest has nothing to write."""
     return (
         versions.is_tested()
-        and nobody_else_acts(config, *standing.LAST_HOOKS, "pytest_terminal_summary")
-        and not any(_wraps(found) and not _is_own(found.function) for found in _implementations(config, *AROUND))
+        and nobody_else_acts(config, *standing.LAST_HOOKS, "pytest_terminal_summary", *AROUND)
         and all(path.startswith(OF_PYTEST) for path in standing.files_of_cleanups(config))
         and config.stash.get(junitxml.xml_key, None) is None
         and not any(getattr(config.option, name, None) for name in WRITING)
@@ -45,20 +44,9 @@ def is_unheard(config: pytest.Config) -> bool:
 
 def nobody_else_acts(config: pytest.Config, *hooks: str) -> bool:
     """Whether only pytest and rpt implement these hooks."""
-    return all(_is_own(found.function) for found in _implementations(config, *hooks))
-
-
-def _implementations(config: pytest.Config, *hooks: str) -> list[Any]:
-    return [found for name in hooks for found in getattr(config.hook, name).get_hookimpls()]
-
-
-def _wraps(implementation: Any) -> bool:
-    # Older versions of pluggy know one kind.
-    return implementation.hookwrapper or getattr(implementation, "wrapper", False)
-
-
-def _is_own(function: Any) -> bool:
-    return (getattr(function, "__module__", None) or "").startswith(("_pytest.", "rpt_shim."))
+    implementations = (found for name in hooks for found in getattr(config.hook, name).get_hookimpls())
+    modules = (getattr(found.function, "__module__", None) or "" for found in implementations)
+    return all(module.startswith(("_pytest.", "rpt_shim.")) for module in modules)
 
 
 def worker_leaves(server: Server, session: Any) -> None:
@@ -88,6 +76,7 @@ def _worker_may(server: Server, session: Any) -> bool:
         and not (session.shouldstop or session.shouldfail or session._setupstate.stack)
         and not any(uncaught for uncaught, _ in worker.light.uncaught)
         and atexit._ncallbacks() == worker.exit_handlers
+        and not unfinished.has_threads()
         and not _has_temporary_folder(session.config)
         and not _holds_output(session.config)
         # Tests may have added to it.
@@ -140,11 +129,13 @@ def leave(server: Server, code: int) -> None:
             server.last_client.send({"type": "finished", "exit_code": code, "text": server.said})
     if not server.forked and not server.entered:
         return
-    # Exit handlers run, but the interpreter is not taken apart object by object:
-    # in a worker most of them are the server's, and in both it takes as long as
-    # hundreds of tests and nothing can be seen of it.
+    # Threads end, exit handlers run and files are written, but the interpreter is not taken
+    # apart object by object: in a worker most of them are the server's, and in both it takes
+    # as long as hundreds of tests.
+    unfinished.end_threads()
     atexit._run_exitfuncs()
     server.end_orphans()
+    unfinished.close_files()
     sys.stdout.flush()
     sys.stderr.flush()
     if server.forked and server.worker is not None and server.resident is None and orphans.has_none():

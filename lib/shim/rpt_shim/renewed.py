@@ -9,6 +9,7 @@ any more, and all is collected in another process.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib.util
 import inspect
@@ -17,7 +18,7 @@ import linecache
 import os
 import sys
 import types
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from typing import Any
 
 import pytest
@@ -30,6 +31,9 @@ from rpt_shim.findings import Findings
 
 #: Where the old items of a file began and ended in the session's list, and those that stand there now.
 Replaced = tuple[int, int, list[pytest.Item], list[pytest.Item]]
+
+#: What statements are made of that hold others.
+BLOCKS = (ast.stmt, ast.excepthandler)
 
 
 class Doubt(Exception):
@@ -81,9 +85,14 @@ def _renew(findings: Findings, session: pytest.Session, runs: Runs, path: str) -
         raise Doubt("pytest has warned of it")
     reports, of_before = findings.reports, len(findings.reports)
     folders = list(sys.path)
+    known = dict(vars(old.obj))
     _forget(session, old)
     with _from_source(path):
         fresh, items = _collect(session, old)
+    for name in _imported(path):
+        # Of the modules that it imports from, files that come after it may have changed.
+        if known.get(name, known) is not vars(fresh.obj).get(name, known):
+            raise Doubt(f"what it imports as {name} is not what it was")
     # Importing it put its folder to the front, where the folders of files after it belong.
     sys.path[:] = folders
     _replace_reports(reports, of_before, old, fresh)
@@ -159,6 +168,18 @@ def _is_held(old: pytest.Module, seen: set[Any]) -> bool:
         module in seen,
     ]
     return sys.getrefcount(module) - sys.getrefcount(free) != sum(holders)
+
+
+def _imported(path: str) -> Iterator[str]:
+    """The names that the file's imports bind in its module."""
+    with open(path, "rb") as file:
+        statements: list[Any] = list(ast.parse(file.read()).body)
+    for statement in statements:
+        if isinstance(statement, (ast.Import, ast.ImportFrom)):
+            yield from (name.asname or name.name.split(".")[0] for name in statement.names)
+        elif not isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            # Blocks of statements, and what may be done when one fails.
+            statements += [inner for inner in ast.iter_child_nodes(statement) if isinstance(inner, BLOCKS)]
 
 
 @contextlib.contextmanager

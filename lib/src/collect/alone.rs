@@ -111,9 +111,15 @@ pub(super) fn merged(
         let is_fresh = part.files.contains(&block.file_path);
         block.agreed = if is_fresh { block.digest == old.digest } else { old.agreed || proven_before };
         block.outline.clone_from(&old.outline);
+        block.renewed = is_fresh || old.renewed;
     }
     outlined(&mut merged.built.blocks, &part.files, watched, &captured, &before.rootdir);
     for block in &mut merged.built.blocks {
+        let path = Path::new(&before.rootdir).join(&block.file_path).display().to_string();
+        // The files that came now read it.
+        if let Some(outline) = block.outline.as_mut().filter(|_| watched.read.contains(&path)) {
+            outline.contained = false;
+        }
         // Others looked at it when they were collected.
         block.secluded &= known.get(block.file_path.as_str()).is_some_and(|old| old.secluded);
     }

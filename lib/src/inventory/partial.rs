@@ -2,15 +2,16 @@
 //! alone, and putting their tests in the place of the old ones. Reads sources, starts
 //! nothing.
 //!
-//! Alone is exact only where no other file can notice: pytest's own hooks alone decide,
+//! Alone is exact only where no file can notice another: pytest's own hooks alone decide,
 //! nothing orders tests of several files among each other, the changed files import
-//! what they imported, do nothing else at their import that can be felt outside, and no
-//! other source of the project names them, or comes to them by a name that it puts
-//! together: it cannot, or it was seen not to. In every other case all is collected.
+//! what they imported, do nothing else at their import that can be felt outside, evaluate
+//! nothing that other files could have made otherwise, and no other source of the project
+//! names them, or comes to them by a name that it puts together: it cannot, or it was seen
+//! not to. In every other case all is collected.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::dependencies::{Change, FileDependency};
 use super::file_state::{FileState, content};
@@ -69,17 +70,22 @@ fn stands_alone(head: &Head, file: &str) -> bool {
     let (Some(block), None) = (blocks.next(), blocks.next()) else {
         return false;
     };
-    let known = block.outline.as_ref().filter(|outline| outline.contained);
+    let known = block.outline.as_ref().filter(|outline| outline.contained && outline.settled);
     let now = read(&path).map(|source| outline(&source));
     if known.is_none() || known != now.as_ref() {
         return false;
     }
-    // Who comes to it, or to its file, by a way that does not name it would have been seen.
-    let uses = if block.secluded { names } else { may_use };
+    // Who came to it, or to its file, by a way that does not name it was seen, but not who does so since.
+    let renewed =
+        head.blocks.iter().filter(|block| block.renewed).map(|block| Path::new(&head.rootdir).join(&block.file_path));
+    let renewed: HashSet<PathBuf> = renewed.collect();
+    let uses = |other: &Path| if block.secluded && !renewed.contains(other) { names } else { may_use };
     let package = path.parent().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or_default();
     let others =
-        head.dependencies.files.iter().filter(|other| is_source(head, other) && Path::new(&other.path) != path);
-    others.into_iter().all(|other| read(Path::new(&other.path)).is_some_and(|source| !uses(&source, module, package)))
+        head.dependencies.files.iter().filter(|other| is_source(head, other)).map(|other| Path::new(&other.path));
+    others
+        .filter(|other| *other != path)
+        .all(|other| read(other).is_some_and(|source| !uses(other)(&source, module, package)))
 }
 
 fn is_source(head: &Head, file: &FileDependency) -> bool {

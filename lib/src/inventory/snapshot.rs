@@ -77,6 +77,8 @@ pub struct Block {
     pub outline: Option<Outline>,
     /// While all was collected nobody else of the project looked at its module.
     pub secluded: bool,
+    /// It was collected alone since: what its source does otherwise with other files was not seen.
+    pub renewed: bool,
 }
 
 /// What can be said of collecting a suite in parts, and of filtering it.

@@ -23,6 +23,7 @@ fn head() -> Head {
             with_lines: "l".into(),
             agreed: false,
             secluded: true,
+            renewed: false,
             outline: None,
         }],
         dependencies: Dependencies::default(),

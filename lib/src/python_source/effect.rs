@@ -6,129 +6,11 @@
 //! digested: as long as it is the same, so is what they do. Every other construct, and
 //! whatever is not understood, makes a file not contained.
 
-use std::collections::{HashMap, HashSet};
-
 use serde::{Deserialize, Serialize};
 
 use super::lexer::{Kind, Line, Token, lines};
+use super::scope::{KEYWORDS, Scope, closes, first, opens, targets};
 use crate::inventory::hex_digest;
-
-/// Calls that change nothing outside what they return, by their full names.
-const KNOWN: [&str; 68] = [
-    "pytest.param",
-    "pytest.fixture",
-    "pytest.importorskip",
-    "pytest.raises",
-    "os.path.join",
-    "os.path.dirname",
-    "os.path.abspath",
-    "os.path.realpath",
-    "os.path.basename",
-    "os.environ.get",
-    "os.getenv",
-    "pathlib.Path",
-    "pathlib.PurePath",
-    "pathlib.PurePosixPath",
-    "pathlib.PureWindowsPath",
-    "re.compile",
-    "re.escape",
-    "itertools.product",
-    "itertools.chain",
-    "itertools.combinations",
-    "itertools.permutations",
-    "functools.partial",
-    "collections.namedtuple",
-    "collections.OrderedDict",
-    "typing.NamedTuple",
-    "typing.TypeVar",
-    "typing.NewType",
-    "typing.cast",
-    "decimal.Decimal",
-    "fractions.Fraction",
-    "datetime.date",
-    "datetime.datetime",
-    "datetime.time",
-    "datetime.timedelta",
-    "datetime.timezone",
-    "uuid.UUID",
-    "dataclasses.dataclass",
-    "dataclasses.field",
-    "logging.getLogger",
-    "textwrap.dedent",
-    "unittest.skip",
-    "unittest.skipIf",
-    "unittest.skipUnless",
-    "unittest.expectedFailure",
-    "unittest.mock.patch",
-    "unittest.mock.patch.object",
-    "unittest.mock.patch.dict",
-    "unittest.mock.Mock",
-    "unittest.mock.MagicMock",
-    "mock.patch",
-    "mock.patch.object",
-    "mock.patch.dict",
-    "hypothesis.given",
-    "hypothesis.settings",
-    "hypothesis.example",
-    "contextlib.suppress",
-    "math.sqrt",
-    "operator.itemgetter",
-    "operator.attrgetter",
-    "string.Template",
-    "types.SimpleNamespace",
-    "ipaddress.ip_address",
-    "ipaddress.ip_network",
-    "fractions.gcd",
-    "struct.pack",
-    "struct.calcsize",
-    "json.dumps",
-    "sys.getsizeof",
-];
-
-/// Known modules of which everything may be called.
-const KNOWN_MODULES: [&str; 2] = ["pytest.mark.", "hypothesis.strategies."];
-
-/// The same of Python's own names.
-const BUILTINS: [&str; 38] = [
-    "range",
-    "len",
-    "list",
-    "tuple",
-    "dict",
-    "set",
-    "frozenset",
-    "sorted",
-    "reversed",
-    "zip",
-    "enumerate",
-    "str",
-    "int",
-    "float",
-    "bool",
-    "bytes",
-    "bytearray",
-    "complex",
-    "repr",
-    "abs",
-    "min",
-    "max",
-    "sum",
-    "any",
-    "all",
-    "round",
-    "chr",
-    "ord",
-    "isinstance",
-    "issubclass",
-    "hasattr",
-    "object",
-    "slice",
-    "staticmethod",
-    "classmethod",
-    "property",
-    "super",
-    "ascii",
-];
 
 /// Classes whose subclasses nobody keeps count of.
 const KNOWN_BASES: [&str; 16] = [
@@ -161,16 +43,13 @@ const CALLED_AT_COLLECTION: [&str; 7] = [
     "__prepare__",
 ];
 
-const KEYWORDS: [&str; 16] = [
-    "and", "or", "not", "in", "is", "if", "else", "lambda", "for", "return", "assert", "elif", "except", "as", "from",
-    "import",
-];
-
 /// What is known of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outline {
     /// Nothing but its imports can be felt outside.
     pub contained: bool,
+    /// What it evaluates is the same whatever other files did before.
+    pub settled: bool,
     /// Of the text of its imports.
     pub imports: String,
 }
@@ -181,16 +60,13 @@ pub fn outline(source: &[u8]) -> Outline {
     let mut scope = Scope::default();
     let outer = at_import(&lines);
     outer.iter().for_each(|line| scope.bind(line));
-    let contained = outer.iter().all(|line| scope.allows(line));
+    let contained = outer.iter().all(|line| scope.allows(line)) && !scope.makes_members(&outer);
+    let settled = outer.iter().all(|line| scope.is_settled(line));
     let imports = outer
         .iter()
         .filter(|line| is_import(line))
         .flat_map(|line| line.tokens.iter().map(|token| token.text).chain(std::iter::once(&b"\n"[..])));
-    Outline { contained, imports: hex_digest(imports, 12) }
-}
-
-fn first<'a>(line: &'a Line) -> &'a [u8] {
-    line.tokens.first().map_or(b"", |token| token.text)
+    Outline { contained, settled, imports: hex_digest(imports, 12) }
 }
 
 fn is_import(line: &Line) -> bool {
@@ -219,58 +95,7 @@ fn at_import<'a, 'b>(lines: &'b [Line<'a>]) -> Vec<&'b Line<'a>> {
     found
 }
 
-/// The names of a file.
-#[derive(Default)]
-struct Scope {
-    /// Imported ones, with what they stand for; empty where two imports differ.
-    imported: HashMap<Vec<u8>, String>,
-    /// Functions and classes defined here.
-    defined: HashSet<Vec<u8>>,
-    /// Bound to values.
-    assigned: HashSet<Vec<u8>>,
-}
-
 impl Scope {
-    fn bind(&mut self, line: &Line) {
-        let tokens = &line.tokens;
-        match first(line) {
-            b"import" | b"from" => self.bind_import(tokens),
-            b"def" | b"class" => self.defined.extend(tokens.get(1).map(|token| token.text.to_vec())),
-            b"async" => self.defined.extend(tokens.get(2).map(|token| token.text.to_vec())),
-            _ => self.assigned.extend(targets(tokens).iter().map(|token| token.text.to_vec())),
-        }
-    }
-
-    fn bind_import(&mut self, tokens: &[Token]) {
-        let text = |token: &Token| String::from_utf8_lossy(token.text).into_owned();
-        let (module, names) = match tokens.iter().position(|token| token.is("import")) {
-            Some(at) if at > 0 => (Some(tokens[1..at].iter().map(text).collect::<String>()), &tokens[at + 1..]),
-            _ => (None, &tokens[1..]),
-        };
-        for name in names.split(|token| token.is(",")) {
-            let name: Vec<&Token> = name.iter().filter(|token| !token.is("(") && !token.is(")")).collect();
-            let renamed = name.iter().position(|token| token.is("as"));
-            let whole: String = name[..renamed.unwrap_or(name.len())].iter().map(|token| text(token)).collect();
-            let Some(local) = renamed.map_or(name.first(), |at| name.get(at + 1)) else {
-                continue;
-            };
-            let stands_for = match (&module, renamed) {
-                (Some(module), _) => format!("{module}.{whole}"),
-                (None, Some(_)) => whole,
-                // `import a.b` binds `a`.
-                (None, None) => text(local),
-            };
-            self.imported
-                .entry(local.text.to_vec())
-                .and_modify(|known| {
-                    if *known != stands_for {
-                        known.clear();
-                    }
-                })
-                .or_insert(stands_for);
-        }
-    }
-
     fn allows(&self, line: &Line) -> bool {
         let tokens = &line.tokens[..];
         if tokens.iter().any(|token| token.is(";")) {
@@ -314,6 +139,19 @@ impl Scope {
         })
     }
 
+    /// Whether there is an enumeration, whose members are made with its class and named by pytest, and
+    /// methods that Python calls for that.
+    fn makes_members(&self, lines: &[&Line]) -> bool {
+        let is_member = |line: &Line| {
+            line.tokens
+                .split(|token| !token.is(".") && token.kind != Kind::Word)
+                .any(|name| first(line) == b"class" && self.resolve(name).is_some_and(|full| full.starts_with("enum.")))
+        };
+        let is_called =
+            |line: &Line| first(line) == b"def" && line.tokens.get(1).is_some_and(|name| name.text[0] == b'_');
+        lines.iter().any(|line| is_member(line)) && lines.iter().any(|line| is_called(line))
+    }
+
     fn allows_class(&self, tokens: &[Token]) -> bool {
         let bases = match tokens {
             [_, _, colon] if colon.is(":") => return true,
@@ -325,44 +163,6 @@ impl Scope {
             let resolved = self.resolve(base);
             is_local || resolved.is_some_and(|name| KNOWN_BASES.contains(&name.as_str()))
         })
-    }
-
-    /// What the dotted name `tokens` stands for; `None` for anything else, and for a
-    /// name bound here.
-    fn resolve(&self, tokens: &[Token]) -> Option<String> {
-        let is_dotted = tokens.len() % 2 == 1
-            && tokens.iter().enumerate().all(|(index, token)| match index % 2 {
-                0 => token.kind == Kind::Word,
-                _ => token.is("."),
-            });
-        if !is_dotted {
-            return None;
-        }
-        let root = tokens[0].text;
-        if self.defined.contains(root) || self.assigned.contains(root) {
-            return None;
-        }
-        let start = match self.imported.get(root) {
-            Some(known) if known.is_empty() => return None,
-            Some(known) => known.clone(),
-            None => String::from_utf8_lossy(root).into_owned(),
-        };
-        let rest: String = tokens[1..].iter().map(|token| String::from_utf8_lossy(token.text)).collect();
-        Some(start + &rest)
-    }
-
-    /// Whether the dotted name at the start of `tokens` is a known callable.
-    fn is_known_callable(&self, tokens: &[Token]) -> bool {
-        let end = tokens.iter().position(|token| token.is("(")).unwrap_or(tokens.len());
-        self.is_known(&tokens[..end])
-    }
-
-    fn is_known(&self, name: &[Token]) -> bool {
-        let Some(full) = self.resolve(name) else {
-            return false;
-        };
-        let is_builtin = name.len() == 1 && !self.imported.contains_key(name[0].text) && BUILTINS.contains(&&*full);
-        is_builtin || KNOWN.contains(&&*full) || KNOWN_MODULES.iter().any(|module| full.starts_with(module))
     }
 
     /// Whether evaluating `tokens` calls nothing but known callables.
@@ -387,7 +187,7 @@ impl Scope {
         match tokens {
             [name, rest @ ..] if name.kind == Kind::Word => {
                 let ends = rest.first().is_none_or(|next| next.is(",") || next.is(")"));
-                let is_value = self.assigned.contains(name.text);
+                let is_value = self.assigned.contains(name.text) && !self.callable.contains(name.text);
                 name.is("lambda") || (ends && (is_value || self.is_known(&tokens[..1])))
             }
             [open, ..] => open.is("[") || open.is("("),
@@ -415,31 +215,6 @@ impl Scope {
             }
         }
     }
-}
-
-fn opens(token: &Token) -> bool {
-    token.is("(") || token.is("[") || token.is("{")
-}
-
-fn closes(token: &Token) -> bool {
-    token.is(")") || token.is("]") || token.is("}")
-}
-
-/// The plain names that the statement binds: `a = …`, `a, b = …`, `a: T = …`; none for
-/// every other statement.
-fn targets<'a>(tokens: &[Token<'a>]) -> Vec<Token<'a>> {
-    let is_name = |token: &Token| token.kind == Kind::Word && !token.text[0].is_ascii_digit();
-    let mut names = Vec::new();
-    for (index, token) in tokens.iter().enumerate() {
-        match index % 2 {
-            0 if is_name(token) => names.push(*token),
-            1 if token.is(",") => {}
-            1 if token.is("=") && tokens.get(index + 1).is_some_and(|next| !next.is("=")) => return names,
-            1 if token.is(":") && index == 1 => return names,
-            _ => return Vec::new(),
-        }
-    }
-    Vec::new()
 }
 
 #[cfg(test)]

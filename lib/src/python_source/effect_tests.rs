@@ -21,6 +21,7 @@ fn definitions_and_values_are_contained() {
         "def test_it(): f()\nif __name__ == '__main__':\n    main()\n",
         "import pytest\nNAMES = ['a']\n@pytest.mark.parametrize('x', [1], ids=NAMES)\nasync def test_it(x):\n    await y\n",
         "x = lambda: 1\n",
+        "import enum\nclass Color(enum.Enum):\n    RED = 1\n    def known(self): return f()\n",
     ] {
         assert!(contained(source), "{source}");
     }
@@ -44,6 +45,10 @@ fn whatever_may_be_felt_elsewhere_is_not() {
         "from shared import range\nX = range(3)\n",
         "def list(x): f()\nX = list(3)\n",
         "import pytest\ndef idfn(x): return f(x)\n@pytest.mark.parametrize('x', [1], ids=idfn)\ndef test_it(x): pass\n",
+        "import pytest\ndef _label(x): return f(x)\nlabel = _label\n@pytest.mark.parametrize('x', [1], ids=label)\ndef test_it(x): pass\n",
+        "import pytest\nlabel = (f)\n@pytest.mark.parametrize('x', [1], ids=label)\ndef test_it(x): pass\n",
+        "from enum import Enum\nclass Color(Enum):\n    RED = 1\n    def __str__(self): return f()\n",
+        "class Test:\n    @property\n    def x(self): f()\n",
         "for x in y:\n    z = x\n",
         "with x: pass\n",
         "x = 1; y = f()\n",

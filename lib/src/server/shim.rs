@@ -40,6 +40,7 @@ const MODULES: &[(&str, &str)] = &[
     ("rewritten", include_str!("../../shim/rpt_shim/rewritten.py")),
     ("voices", include_str!("../../shim/rpt_shim/voices.py")),
     ("standing", include_str!("../../shim/rpt_shim/standing.py")),
+    ("unfinished", include_str!("../../shim/rpt_shim/unfinished.py")),
     ("ending", include_str!("../../shim/rpt_shim/ending.py")),
     ("findings", include_str!("../../shim/rpt_shim/findings.py")),
     ("renewed", include_str!("../../shim/rpt_shim/renewed.py")),

@@ -99,6 +99,24 @@ fn where_others_may_notice_everything_is_collected() {
             ],
             changed,
         ),
+        // Its tests come of what another file's import does.
+        (
+            vec![
+                (
+                    "shared.py",
+                    "class Base:\n    known = []\n    def __init_subclass__(cls): Base.known.append(cls.__name__)\n",
+                ),
+                ("pkg/test_first.py", "import shared\nclass Extra(shared.Base): pass\ndef test_it(): pass\n"),
+                (
+                    "pkg/test_second.py",
+                    "import pytest, shared\n@pytest.mark.parametrize('x', shared.Base.known)\ndef test_it(x): pass\n",
+                ),
+            ],
+            (
+                "pkg/test_second.py",
+                "import pytest, shared\n@pytest.mark.parametrize('x', shared.Base.known)\ndef test_new(x): pass\n",
+            ),
+        ),
         // It imports something else than before.
         (
             vec![("shared.py", "")],

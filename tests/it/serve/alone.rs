@@ -253,6 +253,36 @@ fn who_looks_at_a_file_without_naming_it_is_seen() {
     }
 }
 
+/// A file that is collected again comes after those that come after it in a new process.
+#[test]
+fn what_other_files_did_is_not_seen_by_one_that_comes_again() {
+    let product = "import os\nMODE = 'plain'\nclass Base:\n\x20   known = ['first']\n\
+        \x20   def __init_subclass__(cls): Base.known.append(cls.__name__)\n";
+    let project = project().file("more.py", product);
+    let mut warm = Warm::start(&project);
+    for (what, uses, does) in [
+        ("the environment", "[product.os.environ.get('RPTS_MODE', 'plain')]", "more.os.environ['RPTS_MODE'] = 'fancy'"),
+        ("a registry", "more.Base.known", "class Extra(more.Base): pass"),
+        ("a list", "known", "more.Base.known.append('x')"),
+        ("a value", "['x']", "more.MODE = 'fancy'"),
+    ] {
+        let text = format!(
+            "import os\nimport pytest\nimport more\nfrom more import MODE\nknown = more.Base.known\n\
+             @pytest.mark.parametrize('value', {})\n\
+             def test_value(value): assert value in ('plain', 'first', 'x')\ndef test_mode(): assert MODE == 'plain'\n",
+            uses.replace("product.", "")
+        );
+        let text = if uses.contains("known") { text } else { text.replace("known = more.Base.known\n", "") };
+        project.write("test_it.py", &text);
+        project.write("test_zlater.py", &format!("import more\n{does}\ndef test_z(): pass\n"));
+        warm.is_as_plain(what);
+        let pid = warm.pid();
+        project.write("test_it.py", &format!("{text}def test_new(): pass\n"));
+        warm.is_as_plain(what);
+        assert_ne!(warm.pid(), pid, "{what}");
+    }
+}
+
 #[test]
 fn runs_and_listings_see_what_was_collected_again() {
     let project = project();

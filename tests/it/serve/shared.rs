@@ -344,6 +344,9 @@ fn what_ends_with_the_session_ends_with_a_warm_run() {
         def pytest_sessionfinish():\n\x20   if 'PYTEST_XDIST_WORKER' in os.environ: says('finishes')\n";
     const WRAPS: &str = "import os, pytest\n@pytest.hookimpl(hookwrapper=True)\n\
         def pytest_runtestloop():\n\x20   yield\n\x20   if 'PYTEST_XDIST_WORKER' in os.environ: says('around')\n";
+    const INSTEAD: &str = "import pytest, _pytest.main\n@pytest.hookimpl(tryfirst=True)\n\
+        def pytest_cmdline_main(config):\n\x20   try: return _pytest.main.pytest_cmdline_main(config)\n\
+        \x20   finally: says('instead')\n";
     const FIXTURE: &str = "import pytest\n\
         @pytest.fixture(scope='session', autouse=True)\ndef late():\n\x20   yield\n\x20   says('torn down')\n";
     for (conftest, body, said) in [
@@ -354,6 +357,7 @@ fn what_ends_with_the_session_ends_with_a_warm_run() {
         ("", "KEPT.append(Speaks()); KEPT.clear()", "taken apart"),
         (FINISHES, "pass", "finishes"),
         (WRAPS, "pass", "around"),
+        (INSTEAD, "pass", "instead"),
         (FIXTURE, "pass", "torn down"),
     ] {
         let project = Project::with_test(&format!("{TESTS}{body}\n"))
