@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 
@@ -30,14 +31,14 @@ class Children:
         # What is buffered here would be written by every fork again.
         sys.stdout.flush()
         sys.stderr.flush()
-        unfinished.flush_files()
+        files, had_threads = unfinished.flush_files(), threading.active_count() > 1
         with warnings.catch_warnings():
             # Python warns of forking with threads; rpt's --exec auto has decided.
             warnings.simplefilter("ignore", DeprecationWarning)
             pid = os.fork()
         if pid == 0:
             self.forget()
-            unfinished.forked()
+            unfinished.forked(files, had_threads)
         else:
             self.known[pid] = (worker, _open_process(pid))
         return pid

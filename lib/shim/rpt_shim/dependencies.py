@@ -296,6 +296,7 @@ class Dependencies:
                 "hidden_folders": False,
                 "read": [],
                 "secluded": [],
+                "borrowed": True,
                 "crosses_files": True,
                 "filters": ["", ""],
                 "registered_markers": [],
@@ -304,6 +305,7 @@ class Dependencies:
 
     def _report(self, session: pytest.Session) -> dict[str, Any]:
         config = session.config
+        plugins = config.pluginmanager.get_plugins()
         foreign = foreign_hooks(config)
         memory = self._memory(config)
         stdlib = self.stdlib
@@ -333,7 +335,10 @@ class Dependencies:
             "hidden_folders": ".*" not in config.getini("norecursedirs"),
             "read": sorted(wire.text(name) for name in self.read_by),
             "secluded": sorted(map(wire.text, self.seclusion.files)),
-            # Of a part whoever collected it has made sure.
+            # Of what is collected again whoever does so makes sure.
+            "borrowed": self.modules_before is None
+            and any(isinstance(plugin, OnlyFiles) for plugin in plugins)
+            and any(map(is_borrowed, session.items)),
             "crosses_files": self.modules_before is None and any(is_shared(item) for item in session.items),
             "filters": [config.option.keyword, config.option.markexpr],
             "registered_markers": _registered_markers(config),
@@ -556,3 +561,19 @@ def is_shared(item: pytest.Item) -> bool:
     callspec = getattr(item, "callspec", None)
     scopes = getattr(callspec, "_arg2scope", None) or {}
     return any(scope.value in ("session", "package") for scope in scopes.values())
+
+
+def is_borrowed(item: pytest.Item) -> bool:
+    """Whether a test comes of what its file only imports, or its parameters of what a function of another
+    file says: other files may have had a say there."""
+    module = item.getparent(pytest.Module)
+    if module is None:
+        return True
+    own = getattr(module.obj, "__name__", None)
+    made_of = (getattr(item, "function", None), getattr(item, "cls", None))
+    if hasattr(module.obj, "pytest_generate_tests"):
+        return True
+    if any(getattr(thing, "__module__", own) != own for thing in made_of if thing is not None):
+        return True
+    known = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
+    return any(callable(one.ids) for definitions in known.values() for one in definitions)

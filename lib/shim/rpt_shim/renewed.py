@@ -26,7 +26,7 @@ from _pytest.assertion import rewrite
 from _pytest.warnings import catch_warnings_for_item
 
 from rpt_shim import inventory, shortcuts, wire
-from rpt_shim.dependencies import is_shared
+from rpt_shim.dependencies import is_borrowed, is_shared
 from rpt_shim.findings import Findings
 
 #: Where the old items of a file began and ended in the session's list, and those that stand there now.
@@ -98,6 +98,8 @@ def _renew(findings: Findings, session: pytest.Session, runs: Runs, path: str) -
     _replace_reports(reports, of_before, old, fresh)
     if not items or any(map(is_shared, items)):
         raise Doubt("it has no tests, or its parameters order tests of other files")
+    if any(map(is_borrowed, items)):
+        raise Doubt("its tests come of other files, too")
     before = session.items[start:stop]
     session.items[start:stop] = items
     runs.takes_in(file, len(items))

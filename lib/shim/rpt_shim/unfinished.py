@@ -11,10 +11,16 @@ import os
 import stat
 import sys
 import threading
+import weakref
+from collections.abc import Iterable
 from typing import Any
 
-#: How long threads may go on, in seconds. Python waits for ever.
-PATIENCE_S = 10.0
+#: How long threads may go on, in seconds. Python waits for ever; rpt kills after ten seconds what it has
+#: interrupted, and exit handlers come after this.
+PATIENCE_S = 5.0
+
+#: What every file is, whatever class it says it has.
+FILE = io.IOBase.__mro__[1]
 
 
 def _place(fd: int) -> tuple[int, int] | None:
@@ -28,8 +34,11 @@ def _place(fd: int) -> tuple[int, int] | None:
 #: Where this program's output goes, which others copy to put something else there for a while.
 _OUTPUT = {_place(fd) for fd in (1, 2)}
 
-#: Files that were written when this process was forked.
-_inherited: frozenset[int] = frozenset()
+#: What wrote into files when this process was forked.
+_inherited: list[weakref.ref[Any]] = []
+
+#: Another thread may have held one of them then, and does so for ever here.
+_is_held = False
 
 
 def has_threads() -> bool:
@@ -67,8 +76,12 @@ def written_files() -> frozenset[int]:
     return frozenset(fd for fd in _descriptors() if fd > 2 and _place(fd) not in output and _is_written(fd))
 
 
-def _descriptors() -> list[int]:
-    return [int(name) for name in os.listdir("/dev/fd")]
+def _descriptors() -> Iterable[int]:
+    try:
+        return [int(name) for name in os.listdir("/dev/fd")]
+    except OSError:
+        # There is no such folder, or no descriptor is left to look into it.
+        return range(1024)
 
 
 def _is_written(fd: int) -> bool:
@@ -80,17 +93,19 @@ def _is_written(fd: int) -> bool:
     return stat.S_ISREG(found.st_mode) and found.st_nlink > 0 and flags & os.O_ACCMODE != os.O_RDONLY
 
 
-def flush_files() -> None:
-    """Before a fork, which would write again what lies in a buffer."""
+def flush_files() -> list[Any]:
+    """Before a fork, which would write again what lies in a buffer. What was asked to."""
     written = written_files()
-    for thing in _writers(written) if written else ():
+    found = _writers(written) if written else []
+    for thing in found:
         _ask(thing, "flush")
+    return found
 
 
-def forked() -> None:
-    """In the fork: what is there now is written by others, too."""
-    global _inherited
-    _inherited = written_files()
+def forked(found: list[Any], had_threads: bool) -> None:
+    """In the fork: what was there before it is written by others, too."""
+    global _inherited, _is_held
+    _inherited, _is_held = list(map(weakref.ref, found)), had_threads
 
 
 def close_files() -> None:
@@ -98,26 +113,35 @@ def close_files() -> None:
     written = written_files()
     if not written:
         return
-    gc.unfreeze()
+    inherited = {id(thing()) for thing in _inherited}
     for thing in sorted(_writers(written), key=_depth):
-        if not thing.closed:
-            _ask(thing, "flush" if thing.fileno() in _inherited else "close")
+        if id(thing) not in inherited:
+            _ask(thing, "close")
+        elif not _is_held:
+            _ask(thing, "flush")
 
 
 def _writers(written: frozenset[int]) -> list[Any]:
     """What the collector knows that writes into these files."""
-    return [thing for thing in gc.get_objects() if isinstance(thing, io.IOBase) and _writes(thing, written)]
+    was_frozen = gc.get_freeze_count() > 0
+    if was_frozen:
+        gc.unfreeze()
+    found = [thing for thing in gc.get_objects() if _writes(thing, written)]
+    if was_frozen:
+        gc.freeze()
+    return found
 
 
 def _writes(thing: Any, written: frozenset[int]) -> bool:
     try:
-        return not thing.closed and thing.fileno() in written
+        # Nothing is asked but files: others may do something when they are.
+        return FILE in type(thing).__mro__ and not thing.closed and thing.fileno() in written
     except Exception:
         # It is in memory, or not whole.
         return False
 
 
-def _depth(thing: io.IOBase) -> int:
+def _depth(thing: Any) -> int:
     """Text stands before what packs it, that before a buffer, and that before the file."""
     if isinstance(thing, io.TextIOBase):
         return 0
@@ -128,6 +152,7 @@ def _depth(thing: io.IOBase) -> int:
 
 def _ask(thing: Any, what: str) -> None:
     try:
-        getattr(thing, what)()
+        if not thing.closed:
+            getattr(thing, what)()
     except Exception as error:
         print(f"rpt: {thing!r} could not be written: {error}", file=sys.stderr)

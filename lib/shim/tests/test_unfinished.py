@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import weakref
 from pathlib import Path
 
 from rpt_shim import unfinished
@@ -74,10 +75,10 @@ def test_who_does_not_come_to_an_end_is_named():
 
 def test_what_a_fork_found_is_not_closed_by_it(tmp_path):
     found = gzip.open(tmp_path / "found.gz", "wt")  # noqa: SIM115
-    unfinished.flush_files()
+    files = unfinished.flush_files()
     pid = os.fork()
     if pid == 0:
-        unfinished.forked()
+        unfinished.forked(files, had_threads=False)
         made = gzip.open(tmp_path / "made.gz", "wt")  # noqa: SIM115
         made.write("made")
         unfinished.close_files()
@@ -88,3 +89,15 @@ def test_what_a_fork_found_is_not_closed_by_it(tmp_path):
     for name in ("found", "made"):
         with gzip.open(tmp_path / f"{name}.gz", "rt") as file:
             assert file.read() == name
+
+
+def test_only_files_are_asked_what_they_are(tmp_path):
+    class Lazy:
+        @property
+        def __class__(self):
+            raise AssertionError("it was asked")
+
+    held = [weakref.proxy(threading.Event()), Lazy()]
+    with open(tmp_path / "text", "w") as file:
+        assert file in unfinished.flush_files()
+    assert len(held) == 2

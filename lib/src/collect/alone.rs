@@ -93,6 +93,9 @@ pub(super) fn merged(
     if let Some(hook) = watched.hooks.first() {
         return Err(format!("the hook {hook} decides too"));
     }
+    if watched.borrowed {
+        return Err("a test comes of what its file only imports".to_string());
+    }
     if watched.crosses_files {
         return Err("a parameter orders tests of several files among each other".to_string());
     }

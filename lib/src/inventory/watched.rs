@@ -33,6 +33,9 @@ pub struct Watched {
     pub read: Vec<String>,
     /// Test modules at which nobody else of the project looked.
     pub secluded: Vec<String>,
+    /// Of a part: a test comes of what its file only imports.
+    #[serde(default)]
+    pub borrowed: bool,
     /// Some parameter makes pytest order tests of several files among each other.
     pub crosses_files: bool,
     /// `-k` and `-m` as pytest's configuration has them.

@@ -8,8 +8,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::lexer::{Kind, Line, Token, lines};
-use super::scope::{KEYWORDS, Scope, closes, first, opens, targets};
+use super::lexer::{Kind, Line, Token, has_odd_ends, lines};
+use super::scope::{KEYWORDS, Scope, arguments, closes, first, is_binding, opens, targets};
 use crate::inventory::hex_digest;
 
 /// Classes whose subclasses nobody keeps count of.
@@ -60,7 +60,8 @@ pub fn outline(source: &[u8]) -> Outline {
     let mut scope = Scope::default();
     let outer = at_import(&lines);
     outer.iter().for_each(|line| scope.bind(line));
-    let contained = outer.iter().all(|line| scope.allows(line)) && !scope.makes_members(&outer);
+    let is_understood = !has_odd_ends(source) && outer.iter().all(|line| scope.allows(line));
+    let contained = is_understood && !scope.makes_members(&outer);
     let settled = outer.iter().all(|line| scope.is_settled(line));
     let imports = outer
         .iter()
@@ -84,7 +85,13 @@ fn at_import<'a, 'b>(lines: &'b [Line<'a>]) -> Vec<&'b Line<'a>> {
         }
         inside = None;
         let is_function = matches!(first(line), b"def" | b"async");
-        let is_main = first(line) == b"if" && line.tokens.get(1).is_some_and(|token| token.is("__name__"));
+        let is_main = match &line.tokens[..] {
+            [first, name, equal, more, main, colon] => {
+                let is_comparison = name.is("__name__") && equal.is("=") && more.is("=");
+                first.is("if") && is_comparison && main.kind == Kind::Text && colon.is(":")
+            }
+            _ => false,
+        };
         if is_function || is_main {
             inside = Some(line.indent);
         }
@@ -103,7 +110,8 @@ impl Scope {
         }
         let ends_open = tokens.last().is_some_and(|token| token.is(":"));
         match first(line) {
-            b"import" | b"from" | b"pass" => true,
+            b"pass" => true,
+            b"import" | b"from" => !tokens.iter().any(is_heard),
             b"@" => self.is_known_callable(&tokens[1..]) && self.is_plain(tokens),
             b"def" => self.allows_function(&tokens[1..]),
             b"async" => tokens.get(1).is_some_and(|token| token.is("def")) && self.allows_function(&tokens[2..]),
@@ -117,14 +125,15 @@ impl Scope {
             }
             _ => {
                 let targets = targets(tokens);
-                !targets.is_empty() && !targets.iter().any(|token| token.is("pytest_plugins")) && self.is_plain(tokens)
+                let is_statement = !targets.is_empty() && !targets.iter().any(is_heard);
+                is_statement && binds_once(tokens) && self.is_plain(tokens)
             }
         }
     }
 
     fn allows_function(&self, tokens: &[Token]) -> bool {
         let name = tokens.first().map_or(&b""[..], |token| token.text);
-        if CALLED_AT_COLLECTION.iter().any(|called| called.as_bytes() == name) {
+        if is_called(name) {
             return false;
         }
         // Defaults and annotations are evaluated; what follows the colon is not.
@@ -133,9 +142,9 @@ impl Scope {
             depth += i32::from(opens(token)) - i32::from(closes(token));
             depth == 0 && token.is(":")
         });
-        end.is_some_and(|end| {
-            // The parameters' own bracket is no call.
-            self.is_plain(&tokens[1..end])
+        end.and_then(|end| tokens.get(1..end)).is_some_and(|header| {
+            // The parameters' own bracket is no call, and what they take in is not unpacked.
+            !unpacks(header, 2) && self.calls_known(header)
         })
     }
 
@@ -147,8 +156,10 @@ impl Scope {
                 .split(|token| !token.is(".") && token.kind != Kind::Word)
                 .any(|name| first(line) == b"class" && self.resolve(name).is_some_and(|full| full.starts_with("enum.")))
         };
-        let is_called =
-            |line: &Line| first(line) == b"def" && line.tokens.get(1).is_some_and(|name| name.text[0] == b'_');
+        let is_called = |line: &Line| {
+            let name = if first(line) == b"def" { line.tokens.get(1).copied() } else { targets(&line.tokens).pop() };
+            name.is_some_and(|name| name.text[0] == b'_')
+        };
         lines.iter().any(|line| is_member(line)) && lines.iter().any(|line| is_called(line))
     }
 
@@ -167,32 +178,51 @@ impl Scope {
 
     /// Whether evaluating `tokens` calls nothing but known callables.
     fn is_plain(&self, tokens: &[Token]) -> bool {
+        !unpacks(tokens, 1) && self.calls_known(tokens)
+    }
+
+    fn calls_known(&self, tokens: &[Token]) -> bool {
         tokens.iter().enumerate().all(|(index, token)| {
             if token.is_formatted() {
-                return !token.text.contains(&b'(');
+                return !token.text.contains(&b'(') && !token.is_cut();
             }
             if token.is("await") || token.is("yield") {
                 return false;
             }
-            if (token.is("ids") || token.is("key")) && tokens.get(index + 1).is_some_and(|next| next.is("=")) {
+            let is_called = ["ids", "key", "scope"].iter().any(|name| token.is(name));
+            if is_called && tokens.len() > index + 1 && is_binding(tokens, index + 1) {
                 return self.calls_nothing(&tokens[index + 2..]);
             }
             !token.is("(") || index == 0 || self.may_open(tokens, index)
         })
     }
 
-    /// Whether what follows `ids=` or `key=`, which is called if it can be, is none of
+    /// Whether what follows `ids=`, `key=` or `scope=`, which is called if it can be, is none of
     /// the file's own or imported functions.
     fn calls_nothing(&self, tokens: &[Token]) -> bool {
-        match tokens {
-            [name, rest @ ..] if name.kind == Kind::Word => {
-                let ends = rest.first().is_none_or(|next| next.is(",") || next.is(")"));
-                let is_value = self.assigned.contains(name.text) && !self.callable.contains(name.text);
-                name.is("lambda") || (ends && (is_value || self.is_known(&tokens[..1])))
-            }
-            [open, ..] => open.is("[") || open.is("("),
-            [] => false,
+        let Some(begin) = tokens.first() else {
+            return false;
+        };
+        let mut depth = 0;
+        let end = tokens.iter().position(|token| {
+            depth += i32::from(opens(token)) - i32::from(closes(token));
+            depth <= 0
+        });
+        let after = end.and_then(|end| tokens.get(end + 1));
+        let is_whole = after.is_none_or(|next| next.is(",") || next.is(")"));
+        if begin.is("lambda") || begin.is("None") {
+            return begin.is("lambda") || is_whole;
         }
+        let is_value = match begin.kind {
+            Kind::Text => true,
+            Kind::Word => {
+                let is_own = self.assigned.contains(begin.text) && !self.callable.contains(begin.text);
+                is_own || self.is_known(&tokens[..1])
+            }
+            // `(name)` is the name.
+            Kind::Sign => begin.is("[") || (begin.is("(") && tokens.get(1).is_some_and(|next| next.kind == Kind::Text)),
+        };
+        is_value && is_whole
     }
 
     /// Whether the bracket at `index` groups, or calls something known.
@@ -211,10 +241,54 @@ impl Scope {
                     // A method: of a literal text it changes nothing.
                     return tokens[start - 2].kind == Kind::Text && start == index - 1;
                 }
-                self.is_known(&tokens[start..index])
+                let name = &tokens[start..index];
+                self.is_known(name) && !self.resolve(name).is_some_and(|name| takes_function(&name, &tokens[index..]))
             }
         }
     }
+}
+
+/// Whether pytest looks for this name in a test file and acts on it, whatever it is bound to.
+fn is_heard(token: &Token) -> bool {
+    token.is("pytest_plugins") || (token.kind == Kind::Word && is_called(token.text))
+}
+
+fn is_called(name: &[u8]) -> bool {
+    CALLED_AT_COLLECTION.iter().any(|called| called.as_bytes() == name)
+}
+
+/// Whether the statement has one `=`: what others bind, `a = b.c = 1`, may be felt elsewhere.
+fn binds_once(tokens: &[Token]) -> bool {
+    let mut depth = 0;
+    let binding = (0..tokens.len()).filter(|index| {
+        depth += i32::from(opens(&tokens[*index])) - i32::from(closes(&tokens[*index]));
+        depth == 0 && is_binding(tokens, *index)
+    });
+    binding.count() <= 1
+}
+
+/// Whether `**` takes a dictionary apart, in so many brackets or more: it may hold any argument.
+fn unpacks(tokens: &[Token], least: i32) -> bool {
+    let mut depth = 0;
+    tokens.windows(3).any(|three| {
+        depth += i32::from(opens(&three[0])) - i32::from(closes(&three[0]));
+        depth >= least && (three[0].is("(") || three[0].is(",")) && three[1].is("*") && three[2].is("*")
+    })
+}
+
+/// Whether the call that opens here hands a function over that is called: `raises(E, f)`, and the names
+/// of `parametrize("x", [1], False, f)`.
+fn takes_function(name: &str, call: &[Token]) -> bool {
+    let values = match name.rsplit('.').next() {
+        Some("raises") => 1,
+        Some("parametrize") => 3,
+        _ => return false,
+    };
+    arguments(call).iter().filter(|argument| !binds_at(argument)).count() > values
+}
+
+fn binds_at(argument: &[Token]) -> bool {
+    argument.len() > 1 && is_binding(argument, 1)
 }
 
 #[cfg(test)]

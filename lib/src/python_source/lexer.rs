@@ -27,6 +27,13 @@ impl Token<'_> {
         self.kind != Kind::Text && self.text == text.as_bytes()
     }
 
+    /// Whether it is a string with expressions in it, of which one ends elsewhere: later versions of Python
+    /// let an expression hold the quotes that it stands in.
+    pub fn is_cut(&self) -> bool {
+        let count = |sign: u8| self.text.iter().filter(|byte| **byte == sign).count();
+        self.is_formatted() && count(b'{') != count(b'}')
+    }
+
     /// Whether it is a string with expressions in it.
     pub fn is_formatted(&self) -> bool {
         let prefix = self.text.iter().take_while(|byte| byte.is_ascii_alphabetic());
@@ -57,6 +64,15 @@ pub fn lines(source: &[u8]) -> Vec<Line<'_>> {
         }
     }
     found
+}
+
+/// Whether lines end, or go on, in a way that `lines` does not follow: at a carriage return alone, or
+/// behind a backslash before one.
+pub fn has_odd_ends(source: &[u8]) -> bool {
+    source.iter().enumerate().any(|(at, byte)| {
+        let is_behind_backslash = at > 0 && source[at - 1] == b'\\';
+        *byte == b'\r' && (is_behind_backslash || source.get(at + 1) != Some(&b'\n'))
+    })
 }
 
 /// The words in `text`: names and numbers, as a Python source has them.

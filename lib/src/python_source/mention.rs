@@ -2,7 +2,7 @@
 //! a dot or in a string is a use, and so is every way of importing by a name that is
 //! put together.
 
-use super::lexer::{Kind, lines, words};
+use super::lexer::{Kind, has_odd_ends, lines, words};
 
 /// Ways to a module that need not name it.
 const ROUNDABOUT: [&str; 14] = [
@@ -35,6 +35,9 @@ pub fn names(source: &[u8], name: &str, package: &str) -> bool {
 
 fn uses(source: &[u8], name: &str, package: &str, roundabout: bool) -> bool {
     let is_module = |word: &[u8]| word == name.as_bytes();
+    if has_odd_ends(source) {
+        return true;
+    }
     for line in lines(source) {
         let first = line.tokens.first();
         let is_import = first.is_some_and(|token| token.is("import") || token.is("from"));
@@ -83,6 +86,7 @@ mod tests {
             assert!(may_use(source.as_bytes(), "test_a", "tests"), "{source}");
             assert!(names(source.as_bytes(), "test_a", "tests"), "{source}");
         }
+        assert!(names(b"# why\rimport test_b\r", "test_a", "tests"));
         let source = b"m = importlib.import_module(n); import test_a";
         assert!(names(source, "test_a", "tests") && !names(source, "test_b", "tests"));
         assert!(may_use(b"m = importlib.import_module(n)", "test_a", "tests"));

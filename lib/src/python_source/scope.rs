@@ -160,6 +160,10 @@ impl Scope {
                 self.assigned.extend(bound);
             }
         }
+        // A name may be one thing here and another there: whatever it is, it is no known one.
+        let within: Vec<Vec<u8>> = bound_within(tokens).map(|token| token.text.to_vec()).collect();
+        self.callable.extend(within.iter().cloned());
+        self.assigned.extend(within);
     }
 
     fn bind_import(&mut self, tokens: &[Token]) {
@@ -235,6 +239,47 @@ impl Scope {
 /// Its first token's text.
 pub(super) fn first<'a>(line: &'a Line) -> &'a [u8] {
     line.tokens.first().map_or(b"", |token| token.text)
+}
+
+/// Names that an expression binds: of comprehensions, of lambdas and by `:=`.
+fn bound_within<'a, 'b>(tokens: &'b [Token<'a>]) -> impl Iterator<Item = &'b Token<'a>> {
+    let mut end = "";
+    tokens.iter().enumerate().filter_map(move |(index, token)| {
+        if token.is("for") || token.is("lambda") {
+            end = if token.is("for") { "in" } else { ":" };
+            return None;
+        }
+        if token.is(end) {
+            end = "";
+        }
+        let follows = |at: usize, sign: &str| tokens.get(index + at).is_some_and(|next| next.is(sign));
+        let is_bound = !end.is_empty() || (index > 0 && follows(1, ":") && follows(2, "="));
+        (is_bound && token.kind == Kind::Word).then_some(token)
+    })
+}
+
+/// The arguments of the call that opens at the first token.
+pub(super) fn arguments<'a, 'b>(call: &'b [Token<'a>]) -> Vec<&'b [Token<'a>]> {
+    let mut depth = 0;
+    let end = call.iter().position(|token| {
+        depth += i32::from(opens(token)) - i32::from(closes(token));
+        depth == 0
+    });
+    let inside = call.get(1..end.unwrap_or(call.len())).unwrap_or_default();
+    let mut depth = 0;
+    let pieces = inside.split(|token| {
+        depth += i32::from(opens(token)) - i32::from(closes(token));
+        depth == 0 && token.is(",")
+    });
+    pieces.filter(|piece| !piece.is_empty()).collect()
+}
+
+/// Whether the sign at `index` binds: no comparison, and no `:=`.
+pub(super) fn is_binding(tokens: &[Token], index: usize) -> bool {
+    let is_part = |token: &Token, signs: &[&str]| signs.iter().any(|sign| token.is(sign));
+    tokens[index].is("=")
+        && !tokens.get(index + 1).is_some_and(|next| next.is("="))
+        && !(index > 0 && is_part(&tokens[index - 1], &["=", "<", ">", "!", ":"]))
 }
 
 /// Whether what the statement binds is a list, a tuple, a set, a dictionary or a text, as far as it begins.

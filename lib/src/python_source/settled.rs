@@ -4,10 +4,12 @@
 //! give to everybody. What other modules hold may be otherwise after other test files were
 //! imported: a registry has more entries, a package one more module, the environment a variable.
 //! So nothing else is settled but an imported name in an annotation, of which no test comes.
+//! What pytest makes of imported names themselves is looked at where the file is collected
+//! (`is_borrowed` in `shim/rpt_shim/dependencies.py`).
 //! That test files leave Python's and pytest's own names as they are is taken for granted.
 
 use super::lexer::{Kind, Line, Token, words};
-use super::scope::{KEYWORDS, Scope, closes, first, is_python_s, opens, targets};
+use super::scope::{KEYWORDS, Scope, closes, first, is_binding, is_python_s, opens, targets};
 
 /// Modules whose names nobody changes, and that hold nothing of anybody else.
 const FIXED_MODULES: [&str; 26] = [
@@ -97,6 +99,9 @@ impl Scope {
         match first(line) {
             b"import" | b"from" => !tokens.last().is_some_and(|token| token.is("*")),
             b"pass" => true,
+            // Whether an import fails is told by what is there, too.
+            b"try" | b"except" | b"finally" => false,
+            _ if tokens.iter().any(|token| token.is("importorskip")) => self.settles_skip(tokens),
             b"def" => self.settles_function(&tokens[1..]),
             b"async" => self.settles_function(tokens.get(2..).unwrap_or_default()),
             b"class" => self.settles(tokens.get(2..).unwrap_or_default(), 0),
@@ -115,6 +120,18 @@ impl Scope {
                 self.settles_annotation(annotation) && self.settles(value, 0)
             }
         }
+    }
+
+    /// Of `name = pytest.importorskip("module")`, whose value is imported; of nothing else with it.
+    fn settles_skip(&self, tokens: &[Token]) -> bool {
+        let start = tokens.iter().position(|token| token.is("=")).filter(|_| targets(tokens).len() == 1);
+        let call = &tokens[start.map_or(0, |start| start + 1)..];
+        let open = call.iter().position(|token| token.is("(")).unwrap_or(call.len());
+        let (name, arguments) = call.split_at(open);
+        let has_one_bracket = arguments.iter().filter(|token| token.is("(")).count() == 1;
+        let is_last = arguments.last().is_some_and(|token| token.is(")"));
+        let is_it = self.resolve(name).is_some_and(|name| name == "pytest.importorskip");
+        is_it && has_one_bracket && is_last && self.settles(arguments, 0)
     }
 
     /// Of a function from its name on.
@@ -163,7 +180,6 @@ impl Scope {
     }
 
     fn walk(&self, tokens: &[Token], mut depth: i32, bare_names: bool) -> bool {
-        let locals = locals(tokens);
         for (index, token) in tokens.iter().enumerate() {
             depth += i32::from(opens(token)) - i32::from(closes(token));
             let is_settled = match token.kind {
@@ -172,15 +188,12 @@ impl Scope {
                 Kind::Text => !token.is_formatted() || words(token.text).all(|word| !self.imported.contains_key(word)),
                 Kind::Word => {
                     let follows = |sign: &str| index > 0 && tokens[index - 1].is(sign);
-                    let is_keyword = depth > 0
-                        && tokens.get(index + 1).is_some_and(|next| next.is("="))
-                        && !tokens.get(index + 2).is_some_and(|next| next.is("="));
+                    let is_keyword = depth > 0 && tokens.len() > index + 1 && is_binding(tokens, index + 1);
                     follows(".")
                         || follows("as")
                         || is_keyword
                         || token.text[0].is_ascii_digit()
                         || KEYWORDS.iter().any(|keyword| token.is(keyword))
-                        || (locals.contains(&token.text) && !self.imported.contains_key(token.text))
                         || self.is_fixed(&tokens[index..], bare_names)
                 }
             };
@@ -211,7 +224,12 @@ impl Scope {
         let Some(full) = self.resolve(&tokens[..end]) else {
             return false;
         };
-        let module = full.split('.').next().unwrap_or_default();
+        let mut names = full.split('.');
+        let module = names.next().unwrap_or_default();
+        // A module's own imports: `pathlib.os.environ`.
+        if names.any(|name| name == "os" || name == "sys" || name == "importorskip") {
+            return false;
+        }
         FIXED_MODULES.contains(&module)
             || FIXED_NAMES.contains(&&*full)
             || full.starts_with("sys.version_info.")
@@ -234,21 +252,6 @@ impl Scope {
         let full = self.resolve(&rest[..end]);
         full.is_some_and(|full| full.starts_with("os.path.")) && self.is_of_this_file(&rest[end..])
     }
-}
-
-/// Names that the expression binds for itself: of comprehensions and of lambdas.
-fn locals<'a>(tokens: &[Token<'a>]) -> Vec<&'a [u8]> {
-    let mut found = Vec::new();
-    for (index, token) in tokens.iter().enumerate() {
-        let end = match () {
-            () if token.is("for") => "in",
-            () if token.is("lambda") => ":",
-            () => continue,
-        };
-        let names = tokens[index + 1..].iter().take_while(|token| !token.is(end));
-        found.extend(names.filter(|token| token.kind == Kind::Word).map(|token| token.text));
-    }
-    found
 }
 
 #[cfg(test)]

@@ -117,6 +117,36 @@ fn where_others_may_notice_everything_is_collected() {
                 "import pytest, shared\n@pytest.mark.parametrize('x', shared.Base.known)\ndef test_new(x): pass\n",
             ),
         ),
+        // Its tests are another file's.
+        (
+            vec![
+                (
+                    "shared.py",
+                    "import pytest\nKNOWN = ['base']\nclass TestCommon:\n    @pytest.mark.parametrize('x', KNOWN)\n    \
+                     def test_it(self, x): pass\n",
+                ),
+                ("pkg/test_first.py", "import shared\nshared.KNOWN.append('first')\ndef test_it(): pass\n"),
+                ("pkg/test_second.py", "from shared import TestCommon\ndef test_two(): pass\n"),
+            ],
+            ("pkg/test_second.py", "from shared import TestCommon\ndef test_three(): pass\n"),
+        ),
+        // Whether it can import something.
+        (
+            vec![
+                ("more/only.py", ""),
+                ("pkg/test_first.py", "import sys\nsys.path.append('more')\ndef test_it(): pass\n"),
+                (
+                    "pkg/test_second.py",
+                    "import pytest\ntry:\n    import only\n    X = [1]\nexcept ImportError:\n    X = []\n\
+                     @pytest.mark.parametrize('x', X)\ndef test_it(x): pass\n",
+                ),
+            ],
+            (
+                "pkg/test_second.py",
+                "import pytest\ntry:\n    import only\n    X = [1]\nexcept ImportError:\n    X = []\n\
+                 @pytest.mark.parametrize('x', X)\ndef test_new(x): pass\n",
+            ),
+        ),
         // It imports something else than before.
         (
             vec![("shared.py", "")],

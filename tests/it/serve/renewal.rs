@@ -14,8 +14,8 @@ use crate::process;
 use crate::project::Project;
 
 const TEST: &str = "import pytest\n\
-    import product\n\
-    @pytest.mark.parametrize('value', product.VALUES)\n\
+    from product import gate\n\
+    @pytest.mark.parametrize('value', [1, 2])\n\
     def test_value(value): assert value < 9\n";
 
 /// Whoever collects `TEST` waits while the folder `held` is there, once it has taken `hold` away.
@@ -24,15 +24,15 @@ fn project() -> Project {
         .file(
             "product.py",
             "import os, select\n\
-             class Values(list):\n\
-             \x20   def __iter__(self):\n\
-             \x20       hold, held = (os.path.join(os.environ['GATE'], name) for name in ('hold', 'held'))\n\
-             \x20       if os.path.isdir(hold):\n\
-             \x20           os.rename(hold, held)\n\
-             \x20       while os.path.isdir(held):\n\
-             \x20           select.select([], [], [], 0.01)\n\
-             \x20       return super().__iter__()\n\
-             VALUES = Values([1, 2])\n",
+             GATE = object()\n\
+             def __getattr__(name):\n\
+             \x20   if name != 'gate': raise AttributeError(name)\n\
+             \x20   hold, held = (os.path.join(os.environ['GATE'], name) for name in ('hold', 'held'))\n\
+             \x20   if os.path.isdir(hold):\n\
+             \x20       os.rename(hold, held)\n\
+             \x20   while os.path.isdir(held):\n\
+             \x20       select.select([], [], [], 0.01)\n\
+             \x20   return GATE\n",
         )
         .file("test_before.py", "def test_before(): pass\n")
         .file("test_it.py", TEST)
