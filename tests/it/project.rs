@@ -88,6 +88,14 @@ impl Project {
         fs::write(path, text).unwrap();
     }
 
+    /// Saves a file as most editors do: nobody who watches it sees it half written, however busy the
+    /// machine is.
+    pub(crate) fn save(&self, path: &str, text: &str) {
+        let beside = self.path().parent().unwrap().join("saved");
+        fs::write(&beside, text).unwrap();
+        fs::rename(beside, self.path().join(path)).unwrap();
+    }
+
     /// Reads a file; empty when there is none.
     pub(crate) fn read(&self, path: &str) -> String {
         fs::read_to_string(self.path().join(path)).unwrap_or_default()

@@ -127,7 +127,7 @@ fn an_edit_is_collected_by_the_process_that_is_warm() {
         ),
         ("as at first again", FIRST.to_string()),
     ] {
-        project.write("test_it.py", &text);
+        project.save("test_it.py", &text);
         warm.is_as_plain(what);
         assert_eq!(warm.pid(), pid, "{what}");
     }

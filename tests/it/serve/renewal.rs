@@ -157,9 +157,9 @@ fn what_was_made_before_and_never_needed_is_waited_for() {
             kill(Pid::from_raw(next.unwrap()), Signal::SIGKILL).unwrap();
         }
         text.push_str("def test_more(): pass\n");
-        project.write("test_it.py", &text);
+        project.save("test_it.py", &text);
         collected(&mut client, &context);
-        assert_eq!(server_pid(&daemon), i64::from(server));
+        assert_eq!(server_pid(&daemon), i64::from(server), "{}", daemon.status());
     }
     let mut left = Vec::new();
     let is_waited_for = process::poll(|| {
