@@ -52,6 +52,24 @@ fn a_changed_file_is_collected_alone() {
     assert!(!counted.collect_like_pytest(&[]));
 }
 
+/// Who looks at which file was seen when all was collected, and not when one was collected alone.
+#[test]
+fn a_file_that_may_look_at_others_since_is_asked() {
+    let counted = suite(&[]);
+    counted.collect_until_it_holds(&[]);
+    counted.write("pkg/test_second.py", "import sys\ndef test_one(): pass\n");
+    assert_collected(&counted, None);
+    counted.write("pkg/test_second.py", "import sys\ndef test_one(): assert sys.modules\n");
+    // Without making sure of it, which collects all.
+    assert!(counted.collect_like_pytest(&[]));
+    assert!(counted.why(&[]).contains("collected alone: pkg/test_second.py"));
+    counted.write("test_third.py", "def test_two(): pass\n");
+    assert_collected(&counted, None);
+    // It was seen now that it does not.
+    counted.write("test_third.py", "def test_three(): pass\n");
+    assert_collected(&counted, Some("test_third.py"));
+}
+
 #[test]
 fn several_changed_files_are_merged_in_place() {
     let counted = suite(&[]);
