@@ -530,7 +530,10 @@ impl State<'_> {
             back.push_front(item);
         }
         let died_in_test = running.is_some();
-        let overdue = slot.watch.overdue.as_ref().filter(|_| !died_in_test).map(Overdue::message);
+        let overdue = slot.watch.overdue.as_ref().filter(|_| !died_in_test);
+        let did_not_end = overdue.filter(|overdue| overdue.item.is_none()).map(Overdue::message);
+        // A test that came to its end after all has its result, and was what its worker was ended for.
+        let was_told = overdue.is_some_and(Overdue::was_told);
         if let Some((item, since)) = running {
             let result = self.died_in(index, item, since, &tail);
             self.count_crash(&result);
@@ -541,11 +544,11 @@ impl State<'_> {
         } else if !self.run.live_output {
             self.run.sinks.report.output(&printed);
         }
-        if let Some(said) = overdue {
+        if let Some(said) = did_not_end {
             let reason = format!("the session of {name} did not end: {said}");
             self.run.sinks.report.note(&reason);
             self.session_fault.get_or_insert(reason);
-        } else if !died_in_test && !finished && self.stopped.is_none() {
+        } else if !(died_in_test || finished || was_told) && self.stopped.is_none() {
             self.fruitless += u32::from(fruitless);
             self.run.sinks.report.note(&format!("{name} ended outside a test: {cause}"));
             let last = tail.lines().next_back().unwrap_or_default();

@@ -139,6 +139,11 @@ impl Overdue {
         }
     }
 
+    /// Whether its worker was told to end, and did not end by itself.
+    pub(super) fn was_told(&self) -> bool {
+        matches!(self.stage, Stage::Told | Stage::Killed)
+    }
+
     /// What is told of it: cause, place and stacks.
     pub(super) fn message(&self) -> String {
         let mut message = format!("{}: stopped", self.cause);
