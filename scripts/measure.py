@@ -1,6 +1,6 @@
 """Runs one command line and prints what it cost, as one JSON object.
 
-    python3 scripts/measure.py [--memory] COMMAND_LINE
+    python3 scripts/measure.py [--memory] [--limit SECONDS] COMMAND_LINE
 
 wall_s: until the command line ends. cpu_s: user and system time of every process it
 started, those that were orphaned included: this process is a child subreaper, so a
@@ -8,22 +8,28 @@ server that outlives a pipeline's first stage is still counted when it ends. exi
 command line. With --memory also pss_mb: the highest sum, over all its processes, of
 the memory each one can be charged for (shared pages divided among their users),
 looked at every 20 ms; the looking costs time, so that run's times are not to be used.
-Linux only.
+What still runs ten seconds after the command line has ended, or at the limit, is killed;
+exit_code is null where the command line was. Linux only.
 """
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import ctypes
 import json
 import os
 import resource
+import signal
 import subprocess
-import sys
 import threading
 import time
 
 PR_SET_CHILD_SUBREAPER = 36
 LOOK_EVERY = 0.02
+
+#: How long what the command line left behind may go on, in seconds.
+PATIENCE_S = 10
 
 
 def descendants(root: int) -> list[int]:
@@ -66,23 +72,52 @@ class MemoryWatch(threading.Thread):
             self.highest_kb = max(self.highest_kb, sum(map(proportional_kb, descendants(os.getpid()))))
 
 
+def kill_all() -> None:
+    """Every process below this one, and what they start meanwhile."""
+    while found := [pid for pid in descendants(os.getpid()) if is_alive(pid)]:
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(LOOK_EVERY)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def main() -> None:
-    arguments = sys.argv[1:]
-    watch = MemoryWatch() if arguments[0] == "--memory" else None
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--limit", type=float)
+    parser.add_argument("line")
+    options = parser.parse_args()
+    watch = MemoryWatch() if options.memory else None
     if ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-        sys.exit("scripts/measure.py: this system has no child subreaper")
+        raise SystemExit("scripts/measure.py: this system has no child subreaper")
     if watch:
         watch.start()
     began = time.perf_counter()
     # bash, for pipefail: the exit code of a pipeline is that of the stage that failed.
-    process = subprocess.Popen(["bash", "-c", arguments[-1]], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    code = process.wait()
+    process = subprocess.Popen(["bash", "-c", options.line], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        code = process.wait(options.limit)
+    except subprocess.TimeoutExpired:
+        code = None
+        kill_all()
     wall = time.perf_counter() - began
+    patience = threading.Timer(PATIENCE_S, kill_all)
+    patience.daemon = True
+    patience.start()
     while True:
         try:
             os.wait()
         except ChildProcessError:
             break
+    patience.cancel()
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     cost = {"wall_s": wall, "cpu_s": usage.ru_utime + usage.ru_stime, "exit_code": code}
     if watch:

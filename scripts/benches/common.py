@@ -21,11 +21,15 @@ def environment(python: str, **more: str) -> dict[str, str]:
     return {**kept, "RPT_PYTHON": python, "PATH": f"{BINARIES}:{kept['PATH']}", **more}
 
 
-def measure(line: str, folder: pathlib.Path, env: dict[str, str], memory: bool = False) -> dict[str, Any]:
-    flags = ["--memory"] if memory else []
+def measure(
+    line: str, folder: pathlib.Path, env: dict[str, str], memory: bool = False, limit_s: float | None = None
+) -> dict[str, Any]:
+    """What `scripts/measure.py` says of it. The script ends where it fails; `exit_code` is None where it did not
+    end within the limit."""
+    flags = [*(["--memory"] if memory else []), *([] if limit_s is None else ["--limit", str(limit_s)])]
     command = [sys.executable, str(ROOT / "scripts" / "measure.py"), *flags, f"set -o pipefail; {line}"]
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
-    if done.returncode != 0 or (cost := json.loads(done.stdout))["exit_code"] not in (0, 1):
+    if done.returncode != 0 or (cost := json.loads(done.stdout))["exit_code"] not in (0, 1, None):
         sys.exit(f"scripts/bench: {line}: failed\n{done.stdout}{done.stderr}")
     return cost
 

@@ -17,7 +17,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from typing import Callable
 
 from benches.common import environment, measure, pytest9, trivial
@@ -26,10 +25,10 @@ from real_suites import FOLDER, ROOT, SUITES, fetch
 
 Totals = dict[str, int]
 
-#: Nobody's run of these suites takes longer.
-LIMIT_SECONDS = 300
+#: Who takes so many times as long as pytest, and longer than a minute, is not waited for.
+HOPELESS, LEAST_LIMIT_S = 10, 60.0
 
-#: Who takes so many times as long as pytest is measured once.
+#: Who takes so many times as long as pytest is measured by the first run alone.
 SLOW = 2.5
 
 #: What the totals are made of, as pytest words them.
@@ -129,53 +128,44 @@ class Lane:
     env: dict[str, str]
     totals: Totals
     error: str | None
-    #: How long the first run took, in seconds, which warms caches and is not counted.
-    first_s: float
+    #: What the first run cost, which warms caches and is not counted.
+    first: dict[str, float]
     samples: list[dict[str, float]] = dataclasses.field(default_factory=list)
-    memory_mb: float = 0.0
+    memory_mb: float | None = None
 
     def median(self, figure: str) -> float:
         return statistics.median(sample[figure] for sample in self.samples)
 
 
-def lane(runner: Runner, folder: pathlib.Path, python: str, paths: str, dump: pathlib.Path) -> Lane:
+def lane(
+    runner: Runner, folder: pathlib.Path, python: str, paths: str, place: pathlib.Path, limit_s: float | None
+) -> Lane:
     """Runs it once: the totals, and caches that are warm for the rounds."""
     more = {}
-    place = pathlib.Path()
+    installed = pathlib.Path()
     if runner.packages:
-        place = folder_of(runner.packages, pytest9())
-        more["PYTHONPATH"] = str(place)
+        installed = folder_of(runner.packages, pytest9())
+        more["PYTHONPATH"] = str(installed)
     elif "xdist" in runner.name:
         more["PYTHONPATH"] = xdist_folder()
     env = environment(python, **more)
+    dump, out, err = place / "dump.json", place / "out", place / "err"
     line = runner.line.format(
-        python=shlex.quote(python), bin=place / "bin", dump=dump, paths=paths if runner.takes_paths else ""
+        python=shlex.quote(python), bin=installed / "bin", dump=dump, paths=paths if runner.takes_paths else ""
     )
-    began = time.perf_counter()
+    first = measure(f"({line}) >{out} 2>{err} || true", folder, env, limit_s=limit_s)
+    if first["exit_code"] is None:
+        return Lane(runner.name, line, env, {}, f"not done after {limit_s:.0f} s", first)
+    said, complained = (file.read_text(encoding="utf-8", errors="replace") for file in (out, err))
     try:
-        done = subprocess.run(
-            ["bash", "-c", line],
-            cwd=folder,
-            env=env,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=LIMIT_SECONDS,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return Lane(runner.name, line, env, {}, f"not done after {LIMIT_SECONDS} s", LIMIT_SECONDS)
-    first_s = time.perf_counter() - began
-    try:
-        totals = runner.read(done.stdout)
+        totals = runner.read(said)
     except (ValueError, IndexError, KeyError):
         totals = {}
     error = None
     if not any(totals.values()):
-        last = [said for said in (done.stderr + done.stdout).splitlines() if said.strip()]
-        error = f"exit {done.returncode}: {last[-1].strip()[:80] if last else 'it said nothing'}"
-    return Lane(runner.name, line, env, totals, error, first_s)
+        last = [line for line in (complained + said).splitlines() if line.strip()]
+        error = last[-1].strip()[:80] if last else "it said nothing"
+    return Lane(runner.name, line, env, totals, error, first)
 
 
 def differences(totals: Totals, pytests: Totals) -> str:
@@ -191,18 +181,27 @@ def differences(totals: Totals, pytests: Totals) -> str:
 def beside(title: str, folder: pathlib.Path, python: str, paths: str, rounds: int) -> list[tuple[str, float, bool]]:
     """Prints the table of one suite. Each runner's name, its wall time as a ratio of
     pytest's, and whether its totals are pytest's."""
+    lanes: list[Lane] = []
+    limit_s: float | None = None
     with tempfile.TemporaryDirectory(prefix="rpt-bench-") as place:
-        lanes = [lane(runner, folder, python, paths, pathlib.Path(place, "dump.json")) for runner in RUNNERS]
-        timed = [lane for lane in lanes if lane.error is None]
+        for runner in RUNNERS:
+            progress(f"{title}: {runner.name}")
+            lanes.append(lane(runner, folder, python, paths, pathlib.Path(place), limit_s))
+            limit_s = max(LEAST_LIMIT_S, HOPELESS * lanes[0].first["wall_s"])
         pytests = lanes[0]
+        ended = [lane for lane in lanes if lane.error is None]
+        timed = [one for one in ended if one.first["wall_s"] <= SLOW * pytests.first["wall_s"]]
+        for one in ended:
+            if one not in timed:
+                one.samples.append(one.first)
         for turn in range(rounds):
+            progress(f"{title}: round {turn + 1} of {rounds}")
             first = turn % len(timed)
             for one in timed[first:] + timed[:first]:
-                if turn > 0 and one.first_s > SLOW * pytests.first_s:
-                    continue
                 one.samples.append(measure(f"({one.line}) || true", folder, one.env))
         for one in timed:
             one.memory_mb = measure(f"({one.line}) || true", folder, one.env, memory=True)["pss_mb"]
+    progress("")
     print(f"\n### {title}\n\n| runner | wall s | of pytest | CPU s | MB | totals |\n|---|---|---|---|---|---|")
     measured = []
     for one in lanes:
@@ -212,12 +211,19 @@ def beside(title: str, folder: pathlib.Path, python: str, paths: str, rounds: in
             continue
         wall, ratio = one.median("wall_s"), one.median("wall_s") / pytests.median("wall_s")
         wrong = differences(one.totals, pytests.totals)
-        once = " (once)" if len(one.samples) == 1 < rounds else ""
-        figures = f"{wall:.2f}{once} | {ratio:.2f} | {one.median('cpu_s'):.2f} | {one.memory_mb:.0f}"
+        once = " (first)" if one not in timed else ""
+        memory = "" if one.memory_mb is None else f"{one.memory_mb:.0f}"
+        figures = f"{wall:.2f}{once} | {ratio:.2f} | {one.median('cpu_s'):.2f} | {memory}"
         print(f"| {name} | {figures} | {f'**wrong**: {wrong}' if wrong else 'as pytest'} |")
         measured.append((one.name, ratio, not wrong))
     sys.stdout.flush()
     return measured
+
+
+def progress(text: str) -> None:
+    """What is done now, where somebody looks."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text[:78]}", end="", file=sys.stderr, flush=True)
 
 
 def peers(rounds: int, chosen: list[str], svg: str | None) -> None:
