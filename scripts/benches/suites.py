@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pathlib
 import shlex
@@ -84,32 +85,46 @@ def side_by_side(name: str, folder: pathlib.Path, python: str, arguments: str, r
     sys.stdout.flush()
 
 
+#: Of all that was collected one test is left, where it is asked for.
+LEAVES_ONE = """import os
+
+
+def pytest_collection_modifyitems(items):
+    if "BENCH_LEAVES_ONE" in os.environ:
+        del items[1:]
+"""
+
+
 def per_test(rounds: int) -> None:
+    """What a further test costs, and what of it is collecting: all processes, by the slope between two sizes."""
     python = pytest9()
     small, large = 10, 110
-    lines = {
-        "pytest -p no:terminal": f"{shlex.quote(python)} -m pytest -p no:terminal",
-        "rpt-collect \\| rpt-run -n 1": "rpt-collect | rpt-run -n 1",
-    }
+    plain = f"{shlex.quote(python)} -m pytest -p no:terminal"
+    lines = {"pytest -p no:terminal": plain, "rpt-run -n 1": "rpt-run -n 1 ."}
+    # Each beside the same with one test that runs.
+    pairs = {name: (line, f"BENCH_LEAVES_ONE=1 {line}") for name, line in lines.items()}
     env = environment(python)
     with tempfile.TemporaryDirectory(prefix="rpt-bench-") as name:
         folders = {files: trivial(pathlib.Path(name, str(files)), files, 100) for files in (small, large)}
+        for folder in folders.values():
+            (folder / "conftest.py").write_text(LEAVES_ONE)
         samples: dict[tuple[str, int], list[float]] = {}
         for turn in range(rounds + 1):
-            for command, line in lines.items():
+            for line in itertools.chain(*pairs.values()):
                 for files, folder in folders.items():
                     cpu = measure(line, folder, env)["cpu_s"]
                     # The first turn writes the bytecode.
                     if turn > 0:
-                        samples.setdefault((command, files), []).append(cpu)
+                        samples.setdefault((line, files), []).append(cpu)
     tests = (large - small) * 100
-    slope = {
-        command: (statistics.median(samples[command, large]) - statistics.median(samples[command, small])) / tests * 1e6
-        for command in lines
-    }
-    print("\n### CPU time for each further trivial test\n\n| command | microseconds |\n|---|---|")
-    for command, cost in slope.items():
-        print(f"| {command} | {cost:.0f} |")
-    first, second = slope.values()
-    print(f"| what rpt adds | {second - first:.0f} |")
+
+    def slope(line: str) -> float:
+        costs = [statistics.median(samples[line, files]) for files in (small, large)]
+        return (costs[1] - costs[0]) / tests * 1e6
+
+    print("\n### CPU time for each further trivial test, in microseconds\n")
+    print("| command | whole | collecting | running |\n|---|---|---|---|")
+    for command, (running, collecting) in pairs.items():
+        whole, collected = slope(running), slope(collecting)
+        print(f"| {command} | {whole:.0f} | {collected:.0f} | {whole - collected:.0f} |")
     sys.stdout.flush()
