@@ -73,20 +73,23 @@ class MemoryWatch(threading.Thread):
 
 
 def kill_all() -> None:
-    """Every process below this one, and what they start meanwhile."""
-    while found := [pid for pid in descendants(os.getpid()) if is_alive(pid)]:
+    """Every process below this one, and what they start meanwhile, as far as that can be done in a second."""
+    for _ in range(50):
+        found = descendants(os.getpid())
+        if not found:
+            return
         for pid in found:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(LOOK_EVERY)
 
 
-def is_alive(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+def ends_all_after(seconds: float | None) -> threading.Timer:
+    """None: never."""
+    timer = threading.Timer(threading.TIMEOUT_MAX if seconds is None else seconds, kill_all)
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 def main() -> None:
@@ -103,15 +106,13 @@ def main() -> None:
     began = time.perf_counter()
     # bash, for pipefail: the exit code of a pipeline is that of the stage that failed.
     process = subprocess.Popen(["bash", "-c", options.line], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    try:
-        code = process.wait(options.limit)
-    except subprocess.TimeoutExpired:
-        code = None
-        kill_all()
+    limit = ends_all_after(options.limit)
+    code: int | None = process.wait()
     wall = time.perf_counter() - began
-    patience = threading.Timer(PATIENCE_S, kill_all)
-    patience.daemon = True
-    patience.start()
+    limit.cancel()
+    if options.limit is not None and wall >= options.limit:
+        code = None
+    patience = ends_all_after(PATIENCE_S)
     while True:
         try:
             os.wait()

@@ -198,9 +198,9 @@ def beside(title: str, folder: pathlib.Path, python: str, paths: str, rounds: in
             progress(f"{title}: round {turn + 1} of {rounds}")
             first = turn % len(timed)
             for one in timed[first:] + timed[:first]:
-                one.samples.append(measure(f"({one.line}) || true", folder, one.env))
+                one.samples.append(measure(f"({one.line}) || true", folder, one.env, limit_s=limit_s))
         for one in timed:
-            one.memory_mb = measure(f"({one.line}) || true", folder, one.env, memory=True)["pss_mb"]
+            one.memory_mb = measure(f"({one.line}) || true", folder, one.env, memory=True, limit_s=limit_s)["pss_mb"]
     progress("")
     print(f"\n### {title}\n\n| runner | wall s | of pytest | CPU s | MB | totals |\n|---|---|---|---|---|---|")
     measured = []
@@ -211,9 +211,9 @@ def beside(title: str, folder: pathlib.Path, python: str, paths: str, rounds: in
             continue
         wall, ratio = one.median("wall_s"), one.median("wall_s") / pytests.median("wall_s")
         wrong = differences(one.totals, pytests.totals)
-        once = " (first)" if one not in timed else ""
+        note = " (first)" if one not in timed else ""
         memory = "" if one.memory_mb is None else f"{one.memory_mb:.0f}"
-        figures = f"{wall:.2f}{once} | {ratio:.2f} | {one.median('cpu_s'):.2f} | {memory}"
+        figures = f"{wall:.2f}{note} | {ratio:.2f} | {one.median('cpu_s'):.2f} | {memory}"
         print(f"| {name} | {figures} | {f'**wrong**: {wrong}' if wrong else 'as pytest'} |")
         measured.append((one.name, ratio, not wrong))
     sys.stdout.flush()

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from rpt_shim import cache, inventory, sharing, wire
 from rpt_shim.renewed import Doubt, Replaced, Runs
-from rpt_shim.voices import Voices
 
 
 class Prepared:
     """Of one collection."""
 
-    def __init__(self, session: pytest.Session, own_sockets: Iterable[int]) -> None:
+    def __init__(self, session: pytest.Session) -> None:
         self._briefs = [wire.encode(inventory.brief(item)) for item in session.items]
         #: Where the tests of a file stand.
         self.runs = Runs(session.items)
@@ -24,8 +23,6 @@ class Prepared:
         self.shared = sharing.used(session, [])[0]
         #: The ids of all tests, as pytest's cache has them.
         self.known_ids = cache.known_ids(session.config)
-        #: Whether a collection of garbage could be heard.
-        self.voices = Voices(session.config, own_sockets)
 
     def of_files(self, files: list[str]) -> Iterator[bytes]:
         """The messages that describe the items of these files, each with the number of its first."""
@@ -48,7 +45,6 @@ class Prepared:
         if gone != come:
             cache.forget_ids(session.config, gone - come)
             self.known_ids = cache.known_ids(session.config)
-        self.voices.takes_in_new()
 
 
 def messages(described: list[bytes]) -> Iterator[bytes]:

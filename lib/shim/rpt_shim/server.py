@@ -47,10 +47,15 @@ from rpt_shim.children import CHILD_POLL, Children
 from rpt_shim.dependencies import Dependencies, installed_prefixes
 from rpt_shim.findings import Findings
 from rpt_shim.prepared import Prepared
+from rpt_shim.voices import Voices
 from rpt_shim.worker import Worker, describe_warning, join, ready
 
 #: How often adopted children are looked at while workers run, in seconds.
 ORPHAN_POLL = 0.1
+
+#: With so many tests the collector seldom moves anything, and what workers leave need not be collected:
+#: a look beforehand whether that could be heard takes a third of it.
+FEW_ITEMS = 200
 
 
 class Server:
@@ -88,6 +93,8 @@ class Server:
         self.apart = False
         #: What was worked out before the first client came.
         self.prepared: Prepared | None = None
+        #: Whether a collection of garbage could be heard, where that is worth a look.
+        self.voices: Voices | None = None
         #: Of a worker: made before its run was known.
         self.ready_worker: Worker | None = None
         #: Items that were collected again at last.
@@ -446,6 +453,8 @@ class Server:
             self.children.name(ready.pid, worker)
             self.control.send({"type": "forked", "worker": worker, "pid": ready.pid})
             return False
+        if self.voices is None and len(session.items) <= FEW_ITEMS:
+            self.voices = Voices(session.config, [self.control.fileno()])
         if self.desk is None:
             self.desk = temporary.Desk()
         lines = None if self.residence is None else self.residence.pair()
@@ -542,7 +551,7 @@ class Server:
             # What tests left behind is found here, while pytest still listens for
             # exceptions in finalizers. The five rounds at its own end then look at
             # what is new since, not at every item of the suite again.
-            worker.left_no_voice = self.prepared is not None and self.prepared.voices.nobody_has_one()
+            worker.left_no_voice = self.voices is not None and self.voices.nobody_has_one()
             if not worker.left_no_voice:
                 gc.collect()
             gc.freeze()

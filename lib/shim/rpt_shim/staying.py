@@ -13,6 +13,7 @@ import pytest
 
 from rpt_shim import cache, ending, inventory, renewed, spare, standing, surroundings, temporary, wire
 from rpt_shim.prepared import Prepared
+from rpt_shim.voices import Voices
 from rpt_shim.worker import join, ready
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ def begin(server: Server, session: pytest.Session) -> None:
     server.lacks_spare = True
     # It holds what it described.
     server.describer = inventory.Describer()
-    server.prepared = Prepared(session, [server.control.fileno(), server.listener.fileno()])
+    server.prepared = Prepared(session)
+    server.voices = Voices(session.config, [server.control.fileno(), server.listener.fileno()])
     server.control.send({"type": "lingering"})
 
 
@@ -51,9 +53,9 @@ def do_chore(server: Server, session: pytest.Session) -> bool:
     if server.lacks_spare:
         return _make_spare(server, session)
     # What was collected again and again would take more and more memory.
-    assert server.prepared is not None
+    assert server.voices is not None
     server.is_untidy = False
-    server.prepared.voices.collect()
+    server.voices.collect()
     return False
 
 
@@ -129,7 +131,7 @@ def _greeting(server: Server, session: pytest.Session) -> dict[str, Any]:
 def renew(server: Server, session: pytest.Session, request: dict[str, Any]) -> None:
     """Collects a few files again. Where that cannot be done this process is of no use any more."""
     assert server.control is not None
-    if server.dependencies is None or server.prepared is None:
+    if server.dependencies is None or server.prepared is None or server.voices is None:
         server.control.send({"type": "refused", "message": "it does not stay"})
         return
     server.drop_spare()
@@ -147,6 +149,7 @@ def renew(server: Server, session: pytest.Session, request: dict[str, Any]) -> N
         server.describer = inventory.Describer()
         server.greeting = server.collected(session)
         server.prepared.takes_in(session, replaced)
+        server.voices.takes_in_new()
     except (Exception, pytest.exit.Exception, SystemExit, KeyboardInterrupt) as error:
         # Whoever comes before it ends would get what is half of this and half of that.
         server.stop_listening()

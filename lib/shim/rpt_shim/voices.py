@@ -21,6 +21,8 @@ from __future__ import annotations
 
 import gc
 import io
+import itertools
+import operator
 import os
 import socket
 import sys
@@ -31,10 +33,17 @@ from typing import Any
 
 import pytest
 
-#: Files in memory, and what stands before a file: only the file itself, a `FileIO`, warns.
-SILENT_STREAMS = frozenset(
-    (io.BytesIO, io.StringIO, io.BufferedReader, io.BufferedWriter, io.BufferedRandom, io.TextIOWrapper)
-)
+#: Files in memory say nothing.
+IN_MEMORY = frozenset((io.BytesIO, io.StringIO))
+
+#: What stands before a file, and what it calls it: it flushes and closes it, and only the file itself, a
+#: `FileIO`, warns.
+BEFORE_FILES = {
+    io.BufferedReader: "raw",
+    io.BufferedWriter: "raw",
+    io.BufferedRandom: "raw",
+    io.TextIOWrapper: "buffer",
+}
 
 #: Modules whose callbacks of weak references only forget an entry.
 FORGETFUL = frozenset(("_weakrefset", "weakref", "logging", "trio._core._ki"))
@@ -62,37 +71,58 @@ class Voices:
         """`own_sockets`: descriptors of rpt's own, which a worker closes before it runs."""
         self.own_sockets = frozenset(own_sockets)
         self.own_files = _files_of_pytest(config)
-        # What is made from here on is young.
+        self._begin(HAS_GENERATIONS and self.are_silent(gc.get_objects()))
+
+    def _begin(self, before_is_silent: bool) -> None:
+        """What is made from here on is young."""
+        self.before_is_silent = before_is_silent
         gc.freeze()
         gc.unfreeze()
-        self.before_is_silent = HAS_GENERATIONS and self.are_silent(gc.get_objects())
+        self._is_old()
+
+    def _is_old(self) -> None:
+        """Nothing is young now."""
         self.collections = _older_collections()
+        #: As long as it is young nobody else has moved the young (`gc.freeze` does, uncounted).
+        self.mark: list[None] = []
 
     def takes_in_new(self) -> None:
         """What exists now existed before, from here on."""
-        if _older_collections() == self.collections:
-            self.before_is_silent = self.nobody_has_one()
+        if self._is_complete():
+            self._begin(self.nobody_has_one())
         else:
-            self.before_is_silent = HAS_GENERATIONS and self.are_silent(gc.get_objects())
-        gc.freeze()
-        gc.unfreeze()
-        self.collections = _older_collections()
+            self._begin(HAS_GENERATIONS and self.are_silent(gc.get_objects()))
 
     def collect(self) -> None:
         """Collects what was looked at."""
         self.takes_in_new()
         gc.collect()
-        self.collections = _older_collections()
+        self._is_old()
 
     def nobody_has_one(self) -> bool:
         """Whether nothing could be heard of a collection now."""
-        if not self.before_is_silent or _older_collections() != self.collections:
+        if not (self.before_is_silent and self._is_complete()):
             return False
         # One after the other: a list of both would be in itself, and hold all that it names.
         return self.are_silent(gc.get_objects(generation=0)) and self.are_silent(gc.get_objects(generation=1))
 
+    def _is_complete(self) -> bool:
+        """Whether everything that was made since is young."""
+        return _older_collections() == self.collections and (self._is_marked(0) or self._is_marked(1))
+
+    def _is_marked(self, generation: int) -> bool:
+        # A generator would be young itself, and hold the list that it is in.
+        return any(map(operator.is_, gc.get_objects(generation=generation), itertools.repeat(self.mark)))
+
     def are_silent(self, objects: list[Any]) -> bool:
         """Of objects that the collector knows, and of what they hold that it does not."""
+        try:
+            return self._are_silent(objects)
+        except Exception:
+            # Asked for its state something broke, or its class cannot be compared.
+            return False
+
+    def _are_silent(self, objects: list[Any]) -> bool:
         kinds = set(map(type, objects))
         held = set(kinds)
         for start in range(0, len(objects), CHUNK):
@@ -104,14 +134,16 @@ class Voices:
         return not any(self._has_one(thing, type(thing)) for thing in objects if type(thing) in speaking)
 
     def _has_one(self, thing: Any, kind: type) -> bool:
-        if kind in SILENT_STREAMS:
+        if kind in IN_MEMORY:
             return False
+        if kind in BEFORE_FILES:
+            return _stands_before_another(thing)
         if kind is io.FileIO:
             return not (thing.closed or not thing.closefd or thing.fileno() in self.own_files)
         if kind is socket.socket:
             return thing.fileno() >= 0 and thing.fileno() not in self.own_sockets
         if issubclass(kind, weakref.ref):
-            return not _only_forgets(thing.__callback__)
+            return issubclass(kind, weakref.WeakMethod) or not _only_forgets(thing.__callback__)
         if kind is types.GeneratorType:
             frame = thing.gi_frame
             return not (
@@ -124,6 +156,17 @@ class Voices:
 
 def _may_have_one(kind: type) -> bool:
     return hasattr(kind, "__del__") or issubclass(kind, weakref.ref)
+
+
+def _stands_before_another(stream: Any) -> bool:
+    """Before somebody's own object, which it would ask to write and to close."""
+    while type(stream) in BEFORE_FILES:
+        try:
+            stream = getattr(stream, BEFORE_FILES[type(stream)])
+        except (AttributeError, ValueError):
+            # They were parted, or never one; of text that is None.
+            return False
+    return stream is not None and type(stream) not in IN_MEMORY and type(stream) is not io.FileIO
 
 
 def _only_forgets(callback: Any) -> bool:

@@ -40,11 +40,8 @@ async def never_awaited():
 def listener(request):
     """Of a heap that is silent as far as the test is concerned."""
     listener = Voices(request.config)
-    listener.before_is_silent = True
     gc.collect()
-    gc.freeze()
-    gc.unfreeze()
-    listener.collections = voices._older_collections()
+    listener._begin(True)
     yield listener
 
 
@@ -67,7 +64,59 @@ def opened():
     return open(__file__, "rb")
 
 
-@pytest.mark.parametrize("make", [Loud, begun, never_awaited, watched, socket.socket, opened])
+class Method:
+    def heard(self):
+        pass
+
+
+def watched_method():
+    thing = Method()
+    return thing, weakref.WeakMethod(thing.heard, lambda _: print("heard"))
+
+
+class Fake:
+    closed = False
+
+    def readable(self):
+        return False
+
+    def writable(self):
+        return True
+
+    seekable = readable
+
+    def flush(self):
+        print("heard")
+
+    close = write = flush
+
+
+def around_somebodys():
+    return io.TextIOWrapper(io.BufferedWriter(Fake()))
+
+
+class Incomparable(type):
+    __hash__ = None
+
+
+def of_a_class_that_cannot_be_compared():
+    return Incomparable("Odd", (), {})()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        Loud,
+        begun,
+        never_awaited,
+        watched,
+        watched_method,
+        around_somebodys,
+        of_a_class_that_cannot_be_compared,
+        socket.socket,
+        opened,
+    ],
+)
 def test_a_voice_is_found(listener, make):
     assert listener.nobody_has_one()
     made = [make()]
@@ -90,7 +139,19 @@ def ended():
     return generator
 
 
-@pytest.mark.parametrize("make", [Plain, forgetful, ended, io.BytesIO, lambda: (each for each in [1])])
+def text_in_memory():
+    return io.TextIOWrapper(io.BufferedReader(io.BytesIO()))
+
+
+def parted():
+    stream = text_in_memory()
+    stream.detach()
+    return stream
+
+
+@pytest.mark.parametrize(
+    "make", [Plain, forgetful, ended, io.BytesIO, text_in_memory, parted, lambda: (each for each in [1])]
+)
 def test_silence_is_found(listener, make):
     made = [make()]
     assert listener.nobody_has_one(), made
@@ -100,6 +161,22 @@ def test_what_the_collector_moved_is_not_taken_for_silent(listener):
     assert listener.nobody_has_one()
     gc.collect(1)
     assert not listener.nobody_has_one()
+
+
+def test_what_somebody_else_moved_is_not_taken_for_silent(listener):
+    gc.freeze()
+    gc.unfreeze()
+    assert not listener.nobody_has_one()
+    listener.takes_in_new()
+    listener.before_is_silent = True
+    assert listener.nobody_has_one()
+
+
+def test_a_look_leaves_no_garbage(listener):
+    gc.collect()
+    listener.nobody_has_one()
+    listener.takes_in_new()
+    assert gc.collect() == 0
 
 
 def test_the_collector_knows_instances_of_every_class_of_pythons():
