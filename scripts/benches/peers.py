@@ -26,7 +26,7 @@ from real_suites import FOLDER, ROOT, SUITES, fetch
 Totals = dict[str, int]
 
 #: Who takes so many times as long as pytest, and longer than a minute, is not waited for.
-HOPELESS, LEAST_LIMIT_S = 10, 60.0
+HOPELESS, LEAST_LIMIT_S = 5, 60.0
 
 #: Who takes so many times as long as pytest is measured by the first run alone.
 SLOW = 2.5
