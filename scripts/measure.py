@@ -4,10 +4,12 @@
 
 wall_s: until the command line ends. cpu_s: user and system time of every process it
 started, those that were orphaned included: this process is a child subreaper, so a
-server that outlives a pipeline's first stage is still counted when it ends. exit_code: of the
-command line. With --memory also pss_mb: the highest sum, over all its processes, of
-the memory each one can be charged for (shared pages divided among their users),
-looked at every 20 ms; the looking costs time, so that run's times are not to be used.
+server that outlives a pipeline's first stage is still counted when it ends. rss_mb: the
+most resident memory of any one of these processes, and not less than this small one has
+(a process inherits that figure of the one that starts it). exit_code: of the command
+line. With --memory also pss_mb: the highest sum, over all its processes, of the memory
+each one can be charged for (shared pages divided among their users), looked at every
+20 ms; the looking costs time, so that run's times are not to be used.
 What still runs ten seconds after the command line has ended, or at the limit, is killed;
 exit_code is null where the command line was. Linux only.
 """
@@ -120,7 +122,12 @@ def main() -> None:
             break
     patience.cancel()
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cost = {"wall_s": wall, "cpu_s": usage.ru_utime + usage.ru_stime, "exit_code": code}
+    cost = {
+        "wall_s": wall,
+        "cpu_s": usage.ru_utime + usage.ru_stime,
+        "rss_mb": usage.ru_maxrss / 1024,
+        "exit_code": code,
+    }
     if watch:
         watch.over.set()
         watch.join()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
 import shlex
 import statistics
-import subprocess
 import tempfile
 import time
 
-from benches.common import BINARIES, environment, measure, median_ms, pytest9, trivial
+from benches.common import environment, measure, median_ms, pytest9, trivial
 from real_suites import ROOT
 
 # Collects, or runs, with or without what watches a collection.
@@ -76,11 +74,7 @@ def listings(rounds: int) -> None:
             pytest = median_ms(plain, folder, env, 3)
             row(f"{title}: pytest --collect-only", pytest)
             row(f"{title}: kept", kept, f"{kept / pytest:.3f}")
-            done = subprocess.Popen(
-                [BINARIES / "rpt-collect"], cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-            )
-            _, _, usage = os.wait4(done.pid, 0)
-            row(f"{title}: kept, peak memory MB", usage.ru_maxrss / 1024)
+            row(f"{title}: kept, peak memory MB", measure("rpt-collect", folder, env)["rss_mb"])
             if files == 100:
 
                 def change(turn: int, folder: pathlib.Path = folder) -> None:

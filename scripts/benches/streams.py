@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import random
 import shlex
@@ -56,19 +55,6 @@ def remembered(folder: pathlib.Path, runs: int) -> None:
         subprocess.run(command, input="\n".join(lines).encode(), cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
 
-def peak_mb(command: list[str], file: pathlib.Path) -> float:
-    """The highest resident memory of a filter that reads `file` from a pipe."""
-    reader = subprocess.Popen(["cat", file], stdout=subprocess.PIPE)
-    whole = [BINARIES / command[0], *command[1:]]
-    child = subprocess.Popen(whole, cwd=file.parent, stdin=reader.stdout, stdout=subprocess.DEVNULL)
-    reader.stdout.close()
-    _, status, usage = os.wait4(child.pid, 0)
-    reader.wait()
-    if status != 0:
-        sys.exit(f"scripts/bench: {command[0]}: failed")
-    return usage.ru_maxrss / 1024
-
-
 def streams(rounds: int) -> None:
     """The filters with COUNT tests in a pipe."""
     history = ["--history", "history.db"]
@@ -79,7 +65,7 @@ def streams(rounds: int) -> None:
         "rpt-shard --index 0 --total 8": ["rpt-shard", "--index", "0", "--total", "8", *history],
     }
     env = environment(sys.executable)
-    walls: dict[tuple[str, str], list[float]] = {}
+    costs: dict[tuple[str, str], list[dict[str, float]]] = {}
     with tempfile.TemporaryDirectory(prefix="rpt-bench-") as name:
         folder = pathlib.Path(name)
         listed(folder / "tests.jsonl")
@@ -89,14 +75,14 @@ def streams(rounds: int) -> None:
             for title, command in commands.items():
                 for form in ("jsonl", "msgpack"):
                     line = f"cat tests.{form} | {shlex.join(command)} 2>/dev/null | cat >/dev/null"
-                    wall = measure(line, folder, env)["wall_s"]
+                    cost = measure(line, folder, env)
                     # The first turn warms the caches.
                     if turn > 0:
-                        walls.setdefault((title, form), []).append(wall)
-        peaks = {key: peak_mb(commands[key[0]], folder / f"tests.{key[1]}") for key in walls}
+                        costs.setdefault((title, form), []).append(cost)
     print(f"\n### {COUNT:,} tests in a pipe\n\n| filter | form | wall ms | peak memory MB |\n|---|---|---|---|")
-    for (title, form), taken in walls.items():
-        print(f"| {title} | {form} | {statistics.median(taken) * 1000:.0f} | {peaks[title, form]:.0f} |")
+    for (title, form), taken in costs.items():
+        wall = statistics.median(cost["wall_s"] for cost in taken)
+        print(f"| {title} | {form} | {wall * 1000:.0f} | {max(cost['rss_mb'] for cost in taken):.0f} |")
     sys.stdout.flush()
 
 
