@@ -70,3 +70,51 @@ fn warm_runs_write_files_and_let_threads_come_to_their_end() {
     }
     daemon.stop();
 }
+
+/// What is heard of garbage is heard once, of few tests, after which workers collect only what speaks,
+/// and of many; what a test cut off is as old as the collection.
+#[test]
+fn garbage_that_speaks_is_heard() {
+    const SPEAKING: &str = "import gc, io, pytest, weakref\n\
+        def says(word):\n\
+        \x20   with open('said', 'a') as file: file.write(word + '\\n')\n\
+        class Speaks:\n\
+        \x20   def __init__(self, word): self.word, self.me = word, self\n\
+        \x20   def __del__(self): says(self.word)\n\
+        class Silent:\n\
+        \x20   def method(self): pass\n\
+        class Raw:\n\
+        \x20   closed = False\n\
+        \x20   def readable(self): return False\n\
+        \x20   def writable(self): return True\n\
+        \x20   def seekable(self): return False\n\
+        \x20   def flush(self): pass\n\
+        \x20   def close(self): self.closed or says('stream'); self.closed = True\n";
+    for (test, before, body) in [
+        ("old", "OLD = Speaks('old')\n", "globals().pop('OLD')"),
+        ("new", "", "Speaks('new')"),
+        ("moved", "", "thing = Speaks('moved'); gc.collect(); del thing"),
+        ("hidden", "", "thing = Speaks('hidden'); gc.freeze(); gc.unfreeze(); del thing"),
+        (
+            "reference",
+            "KEPT = []\n",
+            "it = Silent(); it.me = it; KEPT.append(weakref.ref(it, lambda _: says('reference')))",
+        ),
+        (
+            "method",
+            "KEPT = []\n",
+            "it = Silent(); it.me = it; KEPT.append(weakref.WeakMethod(it.method, lambda _: says('method')))",
+        ),
+        ("stream", "", "it = Silent(); it.me = it; it.stream = io.TextIOWrapper(io.BufferedWriter(Raw()))"),
+    ] {
+        for count in [1, 250] {
+            let code = format!(
+                "{SPEAKING}{before}def test_it():\n\x20   {body}\n\
+                 @pytest.mark.parametrize('number', range({count}))\ndef test_more(number): pass\n"
+            );
+            let project = Project::with_test(&code);
+            project.command("rpt-run").args(["-n", "1", "--no-serve", "."]).run().assert_code(0);
+            assert_eq!(project.read("said"), format!("{test}\n"), "{test} beside {count}");
+        }
+    }
+}

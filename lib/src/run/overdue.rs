@@ -139,7 +139,7 @@ impl Overdue {
         }
     }
 
-    /// Whether its worker was told to end, and did not end by itself.
+    /// Whether its worker was told to end.
     pub(super) fn was_told(&self) -> bool {
         matches!(self.stage, Stage::Told | Stage::Killed)
     }
