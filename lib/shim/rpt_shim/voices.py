@@ -78,10 +78,10 @@ class Voices:
         self.before_is_silent = before_is_silent
         gc.freeze()
         gc.unfreeze()
-        self._is_old()
+        self._all_is_old()
 
-    def _is_old(self) -> None:
-        """Nothing is young now."""
+    def _all_is_old(self) -> None:
+        """Nothing is young from here on but what is made."""
         self.collections = _older_collections()
         #: As long as it is young nobody else has moved the young (`gc.freeze` does, uncounted).
         self.mark: list[None] = []
@@ -97,7 +97,7 @@ class Voices:
         """Collects what was looked at."""
         self.takes_in_new()
         gc.collect()
-        self._is_old()
+        self._all_is_old()
 
     def nobody_has_one(self) -> bool:
         """Whether nothing could be heard of a collection now."""
