@@ -198,7 +198,10 @@ def beside(title: str, folder: pathlib.Path, python: str, paths: str, rounds: in
             progress(f"{title}: round {turn + 1} of {rounds}")
             first = turn % len(timed)
             for one in timed[first:] + timed[:first]:
-                one.samples.append(measure(f"({one.line}) || true", folder, one.env, limit_s=limit_s))
+                cost = measure(f"({one.line}) || true", folder, one.env, limit_s=limit_s)
+                one.samples.append(cost)
+                if cost["exit_code"] is None:
+                    one.error = f"not done after {limit_s:.0f} s, though it was once"
         for one in timed:
             one.memory_mb = measure(f"({one.line}) || true", folder, one.env, memory=True, limit_s=limit_s)["pss_mb"]
     progress("")

@@ -13,7 +13,9 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from rpt_shim.dependencies import CACHE_IN_MAKING
+import pytest
+
+from rpt_shim.dependencies import CACHE_IN_MAKING, installed_prefixes
 
 #: Time and size of a file; of a folder 0 and its entries.
 State = tuple[int, int]
@@ -112,6 +114,17 @@ class Loaded:
             return None
         is_own = os.path.join(name, "").startswith(self.root) and not name.endswith(".pyc")
         return name if is_own and OF_TOOLS.isdisjoint(name.split(os.sep)) else None
+
+
+def by_collection(session: pytest.Session) -> dict[str, State]:
+    """Modules and test files of the project, and pytest's settings."""
+    outside = tuple(prefix + os.sep for prefix in installed_prefixes())
+    paths = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+    files = {str(item.path) for item in session.items}
+    paths |= files | {os.path.dirname(path) for path in files}
+    paths.add(str(session.config.inipath) if session.config.inipath else None)
+    real = {os.path.realpath(path) for path in paths if path and not path.startswith("<")}
+    return {path: state(path) for path in real if not path.startswith(outside)}
 
 
 def state(path: str) -> State:

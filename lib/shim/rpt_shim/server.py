@@ -13,7 +13,6 @@ import json
 import os
 import select
 import socket
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -44,7 +43,7 @@ from rpt_shim import (
 )
 from rpt_shim.board import Board
 from rpt_shim.children import CHILD_POLL, Children
-from rpt_shim.dependencies import Dependencies, installed_prefixes
+from rpt_shim.dependencies import Dependencies
 from rpt_shim.findings import Findings
 from rpt_shim.prepared import Prepared
 from rpt_shim.voices import Voices
@@ -110,7 +109,9 @@ class Server:
         self.is_awaited = False
         #: Garbage is left of what was collected again.
         self.is_untidy = False
-        self.seen: dict[str, tuple[int, int]] = {}
+        #: What was loaded from the project: a client that comes later is never given a collection of
+        #: files that changed since.
+        self.seen: dict[str, loaded.State] = {}
         #: What pytest's configuration says of time limits and reruns.
         self.rules: dict[str, Any] = {}
         #: Which plugins only this process has.
@@ -224,7 +225,7 @@ class Server:
         # are tests (and hypothesis) that ask them.
         gc.freeze()
         gc.unfreeze()
-        self._remember_files(session)
+        self.seen = loaded.by_collection(session)
         self.control.send(self.collected(session))
         # While the client reads.
         self.spared = orphans.children()
@@ -234,24 +235,6 @@ class Server:
         took = time.perf_counter() - self.began
         said = self.findings.said(session, took, self.settings["options"], self.rules)
         return {**said, "deals": self.deals}
-
-    def _remember_files(self, session: pytest.Session) -> None:
-        """Size and time of what was loaded from the project, so that a client that
-        comes later is never given a collection of files that changed since."""
-        outside = tuple(prefix + os.sep for prefix in installed_prefixes())
-        paths = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
-        files = {str(item.path) for item in session.items}
-        paths |= files | {os.path.dirname(path) for path in files}
-        paths.add(str(session.config.inipath) if session.config.inipath else None)
-        for path in paths:
-            if not path or path.startswith("<"):
-                continue
-            real = os.path.realpath(path)
-            if not real.startswith(outside):
-                self.seen[real] = loaded.state(real)
-
-    def _changed_file(self) -> str | None:
-        return loaded.changed(self.seen.items())
 
     # While it serves
 
@@ -278,7 +261,7 @@ class Server:
                 self.stop_listening()
                 self.control = wire.Control(connection)
                 deadline = None
-                self.control.send({**self.collected(session), "stale": self._changed_file()})
+                self.control.send({**self.collected(session), "stale": loaded.changed(self.seen.items())})
             elif self.control is not None and self.control in readable:
                 request = self.control.receive()
                 if request is None:
@@ -478,6 +461,8 @@ class Server:
         os.setpgid(0, 0)
         if self.control is not None:
             self.control.close()
+        if self.voices is not None:
+            self.voices.own_nothing()
         if self.residence is not None:
             self.residence.let_go()
         output, lifeline = fds[2:4]

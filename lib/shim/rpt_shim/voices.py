@@ -73,6 +73,10 @@ class Voices:
         self.own_files = _files_of_pytest(config)
         self._begin(HAS_GENERATIONS and self.are_silent(gc.get_objects()))
 
+    def own_nothing(self) -> None:
+        """In a worker: its own sockets are closed, and what has their numbers now is a test's."""
+        self.own_sockets = frozenset()
+
     def _begin(self, before_is_silent: bool) -> None:
         """What is made from here on is young."""
         self.before_is_silent = before_is_silent

@@ -128,6 +128,14 @@ def test_a_voice_is_found(listener, make):
         made[0].__class__ = Plain
 
 
+def test_a_socket_with_the_number_of_an_own_one_is_found(listener):
+    with socket.socket() as made:
+        listener.own_sockets = frozenset((made.fileno(),))
+        assert listener.nobody_has_one()
+        listener.own_nothing()
+        assert not listener.nobody_has_one()
+
+
 def forgetful():
     thing = Plain()
     return thing, weakref.WeakSet([thing]), weakref.WeakKeyDictionary({thing: 1})
